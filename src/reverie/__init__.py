@@ -1,0 +1,3 @@
+"""Reverie: world models that know when they dream wrong."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Words that every floor shares: episodes, batches, configs, registries, errors, seeds."""

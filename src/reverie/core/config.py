@@ -1,0 +1,106 @@
+"""Configs to and from plain dictionaries, strictly: unknown and missing keys are errors."""
+
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar
+
+from reverie.core.errors import ConfigError
+from reverie.core.registry import unknown_name_message
+
+ConfigType = TypeVar("ConfigType")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Turn a dataclass into a JSON-compatible dictionary, nested configs included."""
+    return {item.name: _plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
+
+
+def from_dict(kind: type[ConfigType], values: dict[str, Any]) -> ConfigType:
+    """Build a config from a dictionary that names exactly its fields.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or a value has the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{kind.__name__} needs a mapping of its fields, got {values!r}.")
+    names = tuple(item.name for item in dataclasses.fields(kind))  # type: ignore[arg-type]
+    for name in values:
+        if name not in names:
+            hint = f"{kind.__name__} has: {', '.join(names)}"
+            raise ConfigError(unknown_name_message(f"{kind.__name__} field", name, names, hint))
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise ConfigError(
+            f"{kind.__name__} is missing {', '.join(missing)}. It was probably written by another "
+            f"version of Reverie; convert or retrain it."
+        )
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _typed(hints[name], values[name], name) for name in names})
+
+
+def replace_path(config: ConfigType, path: str, value: Any) -> ConfigType:
+    """Return a copy with one field changed, named by a dotted path such as ``"optim.lr"``."""
+    head, _, rest = path.partition(".")
+    names = tuple(item.name for item in dataclasses.fields(config))  # type: ignore[arg-type]
+    if head not in names:
+        hint = f"{type(config).__name__} has: {', '.join(names)}"
+        raise ConfigError(unknown_name_message("config field", head, names, hint))
+    if rest:
+        value = replace_path(getattr(config, head), rest, value)
+    else:
+        value = _typed(typing.get_type_hints(type(config))[head], value, path)
+    return dataclasses.replace(config, **{head: value})  # type: ignore[type-var]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise ConfigError(f"A config may hold plain values only, got {value!r}.")
+
+
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _typed_union(arguments, value, name)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(f"{name} must be one of {arguments}, got {value!r}.")
+    if origin is tuple and isinstance(value, (list, tuple)):
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_typed(arguments[0], item, name) for item in value)
+        if len(arguments) == len(value):
+            pairs = zip(arguments, value, strict=True)
+            return tuple(_typed(kind, item, name) for kind, item in pairs)
+    if origin is dict and isinstance(value, dict):
+        return {key: _typed(arguments[1], item, name) for key, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, typing.cast("type", hint)):
+            return value
+        return from_dict(typing.cast("type", hint), value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    raise ConfigError(f"{name} must be {hint}, got {value!r}.")
+
+
+def _typed_union(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    problems: list[str] = []
+    for kind in kinds:
+        if kind is type(None):
+            continue
+        try:
+            return _typed(kind, value, name)
+        except ConfigError as error:
+            problems.append(str(error))
+    raise ConfigError(" Or: ".join(problems))

@@ -1,0 +1,54 @@
+"""Writing files so that a reader sees the old content or the new, never half of it."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; rename it to ``path`` if the block succeeds.
+
+    The content is flushed to the disk before the rename, so that a crash at any moment leaves
+    either the old file or the whole new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept: image and array writers choose the format by it.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, indented, keys in the given order."""
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def digest(content: bytes) -> str:
+    """Return the BLAKE2b checksum (16 bytes, hex) that Reverie's files carry."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the checksum of a file, read in one-megabyte pieces."""
+    running = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            running.update(piece)
+    return running.hexdigest()

@@ -1,0 +1,156 @@
+"""What a tokenizer, a world model and a gauge are. Everything above the models sees only this."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from reverie.core.batch import Batch
+from reverie.core.types import FrameSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentSpec:
+    """Shape and scale of what a tokenizer makes of one frame."""
+
+    num_tokens: int
+    num_channels: int
+    scale: float
+    """Std of the tokenizer's raw output over its training set; latents are raw output / scale."""
+
+
+class TokenizerProtocol(Protocol):
+    """Frames to latents and back; ``state`` carries what a causal tokenizer must remember."""
+
+    spec: LatentSpec
+    frame_spec: FrameSpec
+
+    def encode(
+        self, frames: UInt8[Tensor, "b t h w 3"], state: Any = None
+    ) -> tuple[Float[Tensor, "b t n d"], Any]:
+        """Encode frames that follow those ``state`` has seen; return latents and the next state."""
+        ...
+
+    def decode(
+        self, latents: Float[Tensor, "b t n d"], state: Any = None
+    ) -> tuple[UInt8[Tensor, "b t h w 3"], Any]:
+        """Decode latents that follow those ``state`` has seen; return frames and the next state."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Noise:
+    """The randomness of one dreamed frame, drawn outside the model."""
+
+    start: Float[Tensor, "b n d"]
+    """Where the flow starts."""
+    commit: Float[Tensor, "b n d"]
+    """What is mixed into the finished frame when it enters the cache."""
+
+    def fork(self, num_copies: int) -> "Noise":
+        """Repeat every row ``num_copies`` times in place: common random numbers for branches."""
+        return Noise(
+            start=self.start.repeat_interleave(num_copies, dim=0),
+            commit=self.commit.repeat_interleave(num_copies, dim=0),
+        )
+
+
+class RolloutState(Protocol):
+    """All that a dream carries between steps. A value: stepping returns the next one."""
+
+    latent: Float[Tensor, "b n d"]
+    """Latent of the newest frame, in model units (unit std)."""
+    num_frames: int
+    """Frames so far, context included."""
+    task: tuple[str, ...]
+    """Task name of each row."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of dreams that run side by side."""
+        ...
+
+    def fork(self, num_copies: int) -> Self:
+        """Repeat every row ``num_copies`` times (row-major); what is shared is not copied."""
+        ...
+
+    def select(self, rows: list[int]) -> Self:
+        """Keep the given rows, in the given order."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prediction:
+    """What a world model says of one dreamed frame."""
+
+    latent: Float[Tensor, "b n d"]
+    reward: Float[Tensor, " b"]
+    """Expected raw reward that arrives with the frame."""
+    continues: Float[Tensor, " b"]
+    """Probability that the episode goes on after the frame."""
+    features: Float[Tensor, "b m"]
+    """What heads read."""
+    trace: Float[Tensor, "b k n d"]
+    """The clean estimate after each of the k flow substeps, in model units."""
+
+
+class WorldModel(Protocol):
+    """A dream: start from real frames, step under actions, decode to frames.
+
+    ``step`` is a pure function: the same state, action and noise give the same bits.
+    """
+
+    tokenizer: TokenizerProtocol
+    latent_spec: LatentSpec
+    action_width: int
+    """Width of ``action`` in ``step``; narrower native actions are zero-padded on the right."""
+    max_context: int
+    """Most real frames that ``start`` uses."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        ...
+
+    def start(self, context: Batch, noise: Float[Tensor, "b t n d"] | None = None) -> RolloutState:
+        """Begin a dream from the last real frames of ``context``.
+
+        Args:
+            context: Real frames with the actions that led to them.
+            noise: What is mixed into the context before it is cached; None mixes in zeros' place
+                a fixed draw, the same for every row.
+        """
+        ...
+
+    def draw_noise(self, num_rows: int, rng: torch.Generator) -> Noise:
+        """Draw the noise of one frame for ``num_rows`` rows."""
+        ...
+
+    def step(
+        self, state: RolloutState, action: Float[Tensor, "b a"], noise: Noise
+    ) -> tuple[RolloutState, Prediction]:
+        """Dream one frame."""
+        ...
+
+    def decode(self, state: RolloutState) -> UInt8[Tensor, "b h w 3"]:
+        """Show the newest frame."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StepContext:
+    """One dreamed step, as a gauge sees it."""
+
+    before: Any
+    """The ``RolloutState`` that was stepped. May be forked, not stepped."""
+    action: Float[Tensor, "b a"]
+    prediction: Prediction
+    after: Any
+    """The ``RolloutState`` that came out."""
+
+
+Gauge = Callable[[WorldModel, StepContext], Float[Tensor, " b"]]
+"""One reading per row and step. Must not change the state, and rows must not see each other."""
