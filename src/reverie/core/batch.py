@@ -14,7 +14,8 @@ class Batch:
     ``data.windows.to_batch`` is the only code that makes one from episodes.
     """
 
-    frames: UInt8[Tensor, "b t h w 3"]
+    frames: UInt8[Tensor, "b t h w 3"] | None
+    """None where the latents come from a cache and no picture is needed."""
     prev_actions: Float[Tensor, "b t a"]
     """Zero where ``is_first``; padded lanes are zero."""
     prev_rewards: Float[Tensor, "b t"]
@@ -33,12 +34,12 @@ class Batch:
     @property
     def num_rows(self) -> int:
         """Number of windows b."""
-        return self.frames.shape[0]
+        return self.prev_actions.shape[0]
 
     @property
     def num_frames(self) -> int:
         """Number of frames t per window."""
-        return self.frames.shape[1]
+        return self.prev_actions.shape[1]
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the same batch on another device."""
@@ -51,12 +52,14 @@ class Batch:
 
     def slice_time(self, start: int, stop: int) -> "Batch":
         """Return frames ``start`` to ``stop`` (exclusive) of every window."""
-        lanes = ("frames", "prev_actions", "prev_rewards", "is_first", "is_terminal")
-        return replace(self, **{name: getattr(self, name)[:, start:stop] for name in lanes})
+        lanes = ("prev_actions", "prev_rewards", "is_first", "is_terminal")
+        cut = {name: getattr(self, name)[:, start:stop] for name in lanes}
+        frames = None if self.frames is None else self.frames[:, start:stop]
+        return replace(self, frames=frames, **cut)
 
     def select(self, rows: list[int]) -> "Batch":
         """Return the given rows, in the given order."""
-        index = torch.as_tensor(rows, dtype=torch.long, device=self.frames.device)
+        index = torch.as_tensor(rows, dtype=torch.long, device=self.prev_actions.device)
         picked = {
             item.name: value[index]
             for item in fields(self)

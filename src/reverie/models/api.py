@@ -40,6 +40,10 @@ class TokenizerProtocol(Protocol):
         """Decode latents that follow those ``state`` has seen; return frames and the next state."""
         ...
 
+    def round_trip(self, latents: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return Enc(Dec(latents)) of single frames, in floats: no rounding to uint8 between."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Noise:
@@ -109,20 +113,30 @@ class WorldModel(Protocol):
     """Width of ``action`` in ``step``; narrower native actions are zero-padded on the right."""
     max_context: int
     """Most real frames that ``start`` uses."""
+    num_flow_steps: int
+    """Flow substeps K per dreamed frame; ``Prediction.trace`` has K entries."""
+    tasks: tuple[str, ...]
+    """Tasks the model was trained on."""
 
     @property
     def device(self) -> torch.device:
         """Where the model lives."""
         ...
 
-    def start(self, context: Batch, noise: Float[Tensor, "b t n d"] | None = None) -> RolloutState:
-        """Begin a dream from the last real frames of ``context``.
+    def start(self, context: Batch, noise: Float[Tensor, "b t n d"]) -> RolloutState:
+        """Begin a dream from the last ``max_context`` real frames of ``context``.
 
         Args:
             context: Real frames with the actions that led to them.
-            noise: What is mixed into the context before it is cached; None mixes in zeros' place
-                a fixed draw, the same for every row.
+            noise: Standard normal, mixed into the context before it is cached; see
+                ``draw_context_noise``. Only its last ``max_context`` frames are used.
         """
+        ...
+
+    def draw_context_noise(
+        self, num_rows: int, num_frames: int, rng: torch.Generator
+    ) -> Float[Tensor, "b t n d"]:
+        """Draw the noise that ``start`` needs."""
         ...
 
     def draw_noise(self, num_rows: int, rng: torch.Generator) -> Noise:
