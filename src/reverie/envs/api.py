@@ -58,3 +58,34 @@ class TaskEnv(Protocol):
     def close(self) -> None:
         """Release the simulator."""
         ...
+
+
+class Policy(Protocol):
+    """Whoever chooses the actions of an episode: noise, an expert, a planner, a person.
+
+    A policy may read the environment: its spec, its state vector, or its inner state where the
+    policy was written for that task. It must not step or reset it.
+    """
+
+    name: str
+    """What ``Episode.source`` records, such as ``"random"`` or ``"expert"``."""
+
+    def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Begin an episode that has just been reset.
+
+        Args:
+            env: The environment that will be acted in.
+            rng: The policy's own stream for this whole episode; it may be kept.
+
+        Returns:
+            Parameters drawn for this episode, JSON-compatible; ``Episode.parameters`` records them.
+        """
+        ...
+
+    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:
+        """Choose the action of step ``step`` (0 after a reset), at the task's native width."""
+        ...
+
+    def behaviour(self) -> str:
+        """Name the behaviour that chose the last action; a policy that never switches: ``name``."""
+        ...
