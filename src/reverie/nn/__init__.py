@@ -1,1 +1,1 @@
-
+"""Layers: attention, feed-forward blocks, norms, caches, output distributions."""

@@ -1,0 +1,136 @@
+"""Multi-head attention with grouped keys, normalised queries and keys, and a bounded gain."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reverie.core.errors import ConfigError
+from reverie.nn.rope import rotate
+
+MAX_LOGIT = 50.0
+"""No attention logit can exceed this, whatever the inputs: it replaces a tanh soft-cap."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeysValues:
+    """Normalised, unrotated keys and the values of some positions."""
+
+    keys: Float[Tensor, "*rows p g c"]
+    values: Float[Tensor, "*rows p g c"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PastBlock:
+    """Keys and values of past frames, rotated already, shared by ``group`` neighbouring rows."""
+
+    keys: Float[Tensor, "r n p g c"]
+    values: Float[Tensor, "r n p g c"]
+    group: int
+    """Rows of the query that each row of this block serves."""
+
+
+class Attention(nn.Module):
+    """Grouped-query attention; logits are gain * cosine, so they never exceed the gain.
+
+    Differs from the paper: Dreamer 4 normalises queries and keys and adds a tanh soft-cap at 50;
+    here the gain itself is bounded by 50, which fused kernels can run.
+    """
+
+    def __init__(self, width: int, num_heads: int, num_kv_heads: int) -> None:
+        """Make projections without biases and one learned gain per head."""
+        super().__init__()
+        if width % num_heads or num_heads % num_kv_heads or (width // num_heads) % 2:
+            raise ConfigError(
+                f"Attention needs a width divisible by the heads into an even head size and heads "
+                f"divisible by KV heads, got width {width}, {num_heads} heads, {num_kv_heads} KV."
+            )
+        self.head_dim = width // num_heads
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, self.head_dim * num_kv_heads, bias=False)
+        self.value = nn.Linear(width, self.head_dim * num_kv_heads, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        start = math.sqrt(self.head_dim) / MAX_LOGIT
+        self.gain_logit = nn.Parameter(torch.full((num_heads,), math.log(start / (1 - start))))
+
+    def gains(self) -> Float[Tensor, " h"]:
+        """Return the largest possible logit of each head, in (0, 50)."""
+        return MAX_LOGIT * torch.sigmoid(self.gain_logit)
+
+    def project_query(self, x: Float[Tensor, "*rows p m"]) -> Float[Tensor, "*rows p h c"]:
+        """Return unit queries times the gain, unrotated."""
+        query = rearrange(self.query(x), "... (h c) -> ... h c", h=self.num_heads)
+        unit = functional.normalize(query.float(), dim=-1)
+        return (unit * self.gains()[:, None]).to(query.dtype)
+
+    def project_past(self, x: Float[Tensor, "*rows p m"]) -> KeysValues:
+        """Return unit keys (unrotated) and values."""
+        key = rearrange(self.key(x), "... (g c) -> ... g c", g=self.num_kv_heads)
+        value = rearrange(self.value(x), "... (g c) -> ... g c", g=self.num_kv_heads)
+        return KeysValues(functional.normalize(key.float(), dim=-1).to(key.dtype), value)
+
+    def forward(
+        self,
+        x: Float[Tensor, "r p m"],
+        positions: Int[Tensor, " p"],
+        mask: Bool[Tensor, "*r p p"] | None = None,
+    ) -> tuple[Float[Tensor, "r p m"], KeysValues]:
+        """Attend among the positions of each row; True in ``mask`` means "may look at".
+
+        Returns:
+            The output, and keys (unrotated) and values for a cache.
+        """
+        past = self.project_past(x)
+        query = rotate(self.project_query(x), positions)
+        key = rotate(past.keys, positions)
+        if mask is not None and mask.ndim == 3:
+            mask = mask[:, None]
+        mixed = functional.scaled_dot_product_attention(
+            rearrange(query, "r p h c -> r h p c"),
+            rearrange(key, "r p g c -> r g p c"),
+            rearrange(past.values, "r p g c -> r g p c"),
+            attn_mask=mask,
+            scale=1.0,
+            enable_gqa=self.num_kv_heads != self.num_heads,
+        )
+        return self.out(rearrange(mixed, "r h p c -> r p (h c)")), past
+
+    def step(
+        self, x: Float[Tensor, "b n m"], position: int, past: list[PastBlock]
+    ) -> tuple[Float[Tensor, "b n m"], KeysValues]:
+        """Attend from one new position per token to its own past and to itself.
+
+        Args:
+            x: The new frame's tokens; each is a column of its own.
+            position: Position of the new frame, counted from the oldest cached one.
+            past: Blocks of past frames, oldest first.
+        """
+        here = torch.tensor([position], device=x.device)
+        now = self.project_past(x[:, :, None])
+        query = rotate(self.project_query(x[:, :, None]), here)
+        query = rearrange(query, "b n 1 (g j) c -> b n g j c", g=self.num_kv_heads)
+        own = PastBlock(rotate(now.keys, here), now.values, 1)
+        blocks = [*past, own]
+        logits = torch.cat([_logits(query, block) for block in blocks], dim=-1)
+        weights = torch.softmax(logits.float(), dim=-1).to(logits.dtype)
+        sizes = [block.keys.shape[2] for block in blocks]
+        pieces = zip(weights.split(sizes, dim=-1), blocks, strict=True)
+        mixed = torch.stack([_mix(piece, block) for piece, block in pieces]).sum(dim=0)
+        return self.out(rearrange(mixed, "b n g j c -> b n (g j c)")), now
+
+
+def _logits(query: Float[Tensor, "b n g j c"], block: PastBlock) -> Float[Tensor, "b n g j p"]:
+    grouped = rearrange(query, "(r k) n g j c -> r n g (k j) c", k=block.group)
+    keys = rearrange(block.keys, "r n p g c -> r n g c p")
+    return rearrange(grouped @ keys, "r n g (k j) p -> (r k) n g j p", k=block.group)
+
+
+def _mix(weights: Float[Tensor, "b n g j p"], block: PastBlock) -> Float[Tensor, "b n g j c"]:
+    grouped = rearrange(weights, "(r k) n g j p -> r n g (k j) p", k=block.group)
+    values = rearrange(block.values, "r n p g c -> r n g p c")
+    return rearrange(grouped @ values, "r n g (k j) c -> (r k) n g j c", k=block.group)

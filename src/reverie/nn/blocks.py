@@ -1,0 +1,168 @@
+"""The space-time transformer layer that tokenizers and dynamics share."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from reverie.nn.attention import Attention, KeysValues, PastBlock
+from reverie.nn.mlp import SwiGLU, hidden_width
+from reverie.nn.norm import RMSNorm
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StackConfig:
+    """Size of a stack of space-time layers."""
+
+    width: int
+    depth: int
+    num_heads: int
+    num_kv_heads: int
+    """Divides ``num_heads``; equal to it for plain attention."""
+    time_every: int
+    """Every how many layers there is a time attention."""
+
+    def has_time(self, layer: int) -> bool:
+        """Tell whether layer ``layer`` (from 0) attends over time."""
+        return (layer + 1) % self.time_every == 0
+
+    @property
+    def num_time_layers(self) -> int:
+        """Number of layers that attend over time."""
+        return self.depth // self.time_every
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the stack, both outer norms included."""
+        shared = 2 * self.width**2 * self.num_kv_heads // self.num_heads
+        attention = 2 * self.width**2 + shared + self.num_heads
+        layer = attention + 3 * self.width * hidden_width(self.width) + 2 * self.width
+        time = attention + self.width
+        return self.depth * layer + self.num_time_layers * time + 2 * self.width
+
+
+class Layer(nn.Module):
+    """Space attention, perhaps time attention, feed-forward; each pre-normalised and added.
+
+    Time attention touches only the first ``num_time_tokens`` tokens of a frame; the others pass
+    through it unchanged.
+    """
+
+    def __init__(self, config: StackConfig, has_time: bool) -> None:
+        """Make the layer; output matrices shrink with depth so that the residual stays tame."""
+        super().__init__()
+        heads = (config.width, config.num_heads, config.num_kv_heads)
+        self.space_norm, self.space = RMSNorm(config.width), Attention(*heads)
+        self.time_norm = RMSNorm(config.width) if has_time else None
+        self.time = Attention(*heads) if has_time else None
+        self.mlp_norm = RMSNorm(config.width)
+        self.mlp = SwiGLU(config.width, hidden_width(config.width))
+        shrink = 1 / math.sqrt(2 * config.depth)
+        outputs = [self.space.out, self.mlp.down, *([self.time.out] if self.time else [])]
+        with torch.no_grad():
+            for linear in outputs:
+                linear.weight.mul_(shrink)
+
+    def mix_space(
+        self, x: Float[Tensor, "b t n m"], mask: Bool[Tensor, "n n"] | None
+    ) -> Float[Tensor, "b t n m"]:
+        """Let the tokens of each frame look at each other."""
+        num_rows = x.shape[0]
+        tokens = rearrange(x, "b t n m -> (b t) n m")
+        places = torch.arange(x.shape[2], device=x.device)
+        mixed, _ = self.space(self.space_norm(tokens), places, mask)
+        return x + rearrange(mixed, "(b t) n m -> b t n m", b=num_rows)
+
+    def mix_time(
+        self, x: Float[Tensor, "b t n m"], mask: Bool[Tensor, "*b t t"], num_time_tokens: int
+    ) -> tuple[Float[Tensor, "b t n m"], KeysValues]:
+        """Let each token column look back in time.
+
+        Returns:
+            The tokens, and the cacheable keys and values, axes (b n t g c).
+        """
+        assert self.time is not None and self.time_norm is not None
+        num_rows, moving = x.shape[0], x[:, :, :num_time_tokens]
+        columns = rearrange(moving, "b t n m -> (b n) t m")
+        times = torch.arange(x.shape[1], device=x.device)
+        if mask.ndim == 3:
+            mask = mask.repeat_interleave(num_time_tokens, dim=0)
+        mixed, past = self.time(self.time_norm(columns), times, mask)
+        moved = moving + rearrange(mixed, "(b n) t m -> b t n m", b=num_rows)
+        kept = [rearrange(y, "(b n) t g c -> b n t g c", b=num_rows) for y in (past.keys, past.values)]
+        return torch.cat([moved, x[:, :, num_time_tokens:]], dim=2), KeysValues(*kept)
+
+    def step_time(
+        self, x: Float[Tensor, "b n m"], position: int, past: list[PastBlock], num_time_tokens: int
+    ) -> tuple[Float[Tensor, "b n m"], KeysValues]:
+        """Do what ``mix_time`` does for one new frame, from a cache."""
+        assert self.time is not None and self.time_norm is not None
+        moving = x[:, :num_time_tokens]
+        mixed, now = self.time.step(self.time_norm(moving), position, past)
+        return torch.cat([moving + mixed, x[:, num_time_tokens:]], dim=1), now
+
+    def feed_forward(self, x: Float[Tensor, "... m"]) -> Float[Tensor, "... m"]:
+        """Apply the feed-forward part."""
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Stack(nn.Module):
+    """Layers between an input norm (over all token types together) and an output norm."""
+
+    def __init__(self, config: StackConfig) -> None:
+        """Make ``config.depth`` layers."""
+        super().__init__()
+        self.config = config
+        self.norm_in, self.norm_out = RMSNorm(config.width), RMSNorm(config.width)
+        self.layers = nn.ModuleList(
+            Layer(config, config.has_time(index)) for index in range(config.depth)
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t n m"],
+        space_mask: Bool[Tensor, "n n"] | None,
+        time_mask: Bool[Tensor, "*b t t"],
+        num_time_tokens: int | None = None,
+    ) -> tuple[Float[Tensor, "b t n m"], list[KeysValues]]:
+        """Run whole windows; also return what a cache keeps, one entry per time layer."""
+        count = x.shape[2] if num_time_tokens is None else num_time_tokens
+        x, kept = self.norm_in(x), []
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            x = layer.mix_space(x, space_mask)
+            if layer.time is not None:
+                x, past = layer.mix_time(x, time_mask, count)
+                kept.append(past)
+            x = layer.feed_forward(x)
+        return self.norm_out(x), kept
+
+    def step(
+        self,
+        x: Float[Tensor, "b n m"],
+        space_mask: Bool[Tensor, "n n"] | None,
+        position: int,
+        past: list[list[PastBlock]],
+        num_time_tokens: int | None = None,
+    ) -> tuple[Float[Tensor, "b n m"], list[KeysValues]]:
+        """Run one new frame against cached ones; ``past`` has an entry per time layer."""
+        count = x.shape[1] if num_time_tokens is None else num_time_tokens
+        x, kept = self.norm_in(x), []
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            x = layer.mix_space(x[:, None], space_mask)[:, 0]
+            if layer.time is not None:
+                x, now = layer.step_time(x, position, past[len(kept)], count)
+                kept.append(now)
+            x = layer.feed_forward(x)
+        return self.norm_out(x), kept
+
+
+def banded_mask(num_frames: int, context: int, device: torch.device) -> Bool[Tensor, "t t"]:
+    """Let frame t see itself and the ``context - 1`` frames before it."""
+    times = torch.arange(num_frames, device=device)
+    age = times[:, None] - times[None, :]
+    return (age >= 0) & (age < context)
