@@ -1,1 +1,1 @@
-
+"""The command line: words typed by people become one call."""

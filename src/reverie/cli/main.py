@@ -1,0 +1,204 @@
+"""The ``reverie`` command: find the sub-command, import only that, parse its flags, call it."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import reverie
+from reverie.core.errors import ReverieError
+from reverie.core.registry import Registry
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """One line of ``reverie --help``."""
+
+    words: str
+    """What is typed, such as ``"tasks list"``."""
+    target: str
+    """``"module:function"``, or ``"module:TABLE"`` with the last word as key."""
+    summary: str
+    example: str = ""
+    """Arguments that make a useful call, shown in the help."""
+
+    @property
+    def line(self) -> str:
+        """The example as it is typed."""
+        return f"reverie {self.words} {self.example}".rstrip()
+
+
+COMMANDS = (
+    Command(
+        words="demo",
+        target="reverie.cli.demo:demo",
+        summary="Evaluate the shipped model, then play its dream in the browser.",
+    ),
+    Command(
+        words="tasks list",
+        target="reverie.cli.tasks:COMMANDS",
+        summary="List the tasks and what each needs.",
+    ),
+    Command(
+        words="tasks show",
+        target="reverie.cli.tasks:COMMANDS",
+        summary="Show the facts of one task.",
+        example="pygame-pong",
+    ),
+    Command(
+        words="tasks check",
+        target="reverie.cli.tasks:COMMANDS",
+        summary="Run tasks and check that they keep the contract.",
+        example="pygame-pong",
+    ),
+    Command(
+        words="collect",
+        target="reverie.cli.collect:collect",
+        summary="Play tasks with a behaviour and store the episodes.",
+    ),
+    Command(
+        words="data show",
+        target="reverie.cli.data:COMMANDS",
+        summary="Describe stored episodes and draw a contact sheet.",
+    ),
+    Command(
+        words="data check",
+        target="reverie.cli.data:COMMANDS",
+        summary="Check every checksum and alignment of stored episodes.",
+    ),
+    Command(
+        words="train",
+        target="reverie.cli.train:train",
+        summary="Run a recipe; the same command resumes.",
+        example="pocket",
+    ),
+    Command(
+        words="evaluate",
+        target="reverie.cli.evaluate:evaluate",
+        summary="Measure a model on held-out episodes and write a report.",
+    ),
+    Command(
+        words="play",
+        target="reverie.cli.play:play",
+        summary="Drive simulator and dream side by side in the browser.",
+    ),
+    Command(
+        words="model inspect",
+        target="reverie.cli.model:COMMANDS",
+        summary="Describe a model: size, tasks, config, data.",
+    ),
+    Command(
+        words="doctor",
+        target="reverie.cli.doctor:doctor",
+        summary="Say what this machine can and cannot do, and how to mend it.",
+    ),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line and return the exit code.
+
+    Args:
+        arguments: The words after ``reverie``; None takes them from the process.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    is_debug = bool(os.environ.get("REVERIE_DEBUG"))
+    if words and words[0] == "--debug":
+        is_debug, words = True, words[1:]
+    logging.basicConfig(
+        level=logging.DEBUG if is_debug else logging.INFO, format="%(message)s", stream=sys.stderr
+    )
+    for noisy in ("matplotlib", "asyncio", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        return run(words)
+    except ReverieError as error:
+        if is_debug:
+            traceback.print_exc()
+        print(f"reverie: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("\nStopped. What was written is whole; the same command goes on.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader left (such as `| head`). Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+
+
+def run(words: list[str]) -> int:
+    """Run one command line without an exit code for errors: they are raised."""
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(help_text())
+        return 0
+    if words[0] == "--version":
+        print(f"reverie {reverie.__version__}")
+        return 0
+    function, name, rest = find_function(words)
+    if function is None:
+        print(help_text(group=name))
+        return 0
+    import tyro
+
+    result = tyro.cli(function, args=rest, prog=f"reverie {name}")
+    # A command may return an exit code; anything else it returns is for tests.
+    return result if type(result) is int else 0
+
+
+def find_function(words: list[str]) -> tuple[Callable[..., Any] | None, str, list[str]]:
+    """Import what a command line names.
+
+    Returns:
+        The function (None if only a group such as ``tasks`` was named), the words that name it,
+        and the arguments that follow.
+
+    Raises:
+        UnknownNameError: There is no such command.
+    """
+    groups = Registry("command", "'reverie --help' lists all")
+    for command in COMMANDS:
+        first = command.words.split()[0]
+        if first not in groups:
+            groups.add(first, command.target)
+    first = words[0]
+    groups.target(first)
+    members = {c.words.split()[1]: c for c in COMMANDS if c.words.startswith(f"{first} ")}
+    if not members:
+        return groups.load(first), first, words[1:]
+    if len(words) == 1 or words[1] in ("--help", "-h"):
+        return None, first, []
+    registry = Registry(f"'reverie {first}' command", f"'reverie {first} --help' lists all")
+    for second, command in members.items():
+        registry.add(second, command.target)
+    return registry.load(words[1])[words[1]], f"{first} {words[1]}", words[2:]
+
+
+def help_text(group: str | None = None) -> str:
+    """Write the list of commands, or of one group's commands, with examples."""
+    chosen = [c for c in COMMANDS if group is None or c.words.startswith(f"{group} ")]
+    width = max(len(command.words) for command in chosen)
+    lines = [
+        "Reverie: world models that know when they dream wrong.",
+        "",
+        f"usage: reverie {group or ''}{' ' if group else ''}COMMAND [--help] …",
+        "",
+        *(f"  {command.words:<{width}}  {command.summary}" for command in chosen),
+        "",
+        "examples:",
+        *(f"  {command.line}" for command in chosen),
+    ]
+    if group is None:
+        lines += [
+            "",
+            "options:",
+            "  --version   Print the version.",
+            "  --debug     Before the command: show the trace of an error, as REVERIE_DEBUG=1 does.",
+        ]
+    return "\n".join(lines)
