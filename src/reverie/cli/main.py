@@ -199,6 +199,6 @@ def help_text(group: str | None = None) -> str:
             "",
             "options:",
             "  --version   Print the version.",
-            "  --debug     Before the command: show the trace of an error, as REVERIE_DEBUG=1 does.",
+            "  --debug     Before the command: show the trace of an error, like REVERIE_DEBUG=1.",
         ]
     return "\n".join(lines)

@@ -16,8 +16,12 @@ def to_dict(config: Any) -> dict[str, Any]:
     return {item.name: _plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
 
 
-def from_dict(kind: type[ConfigType], values: dict[str, Any]) -> ConfigType:
+def from_dict(kind: type[ConfigType], values: Any) -> ConfigType:
     """Build a config from a dictionary that names exactly its fields.
+
+    Args:
+        kind: The dataclass to build.
+        values: What was read from a file; anything but a dictionary is refused.
 
     Raises:
         ConfigError: A key is unknown or missing, or a value has the wrong type.

@@ -4,14 +4,14 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Generator[Path, None, None]:
     """Yield a temporary name beside ``path``; rename it to ``path`` if the block succeeds.
 
     The content is flushed to the disk before the rename, so that a crash at any moment leaves

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from reverie.core.errors import DataError
 from reverie.core.files import write_bytes
@@ -98,11 +98,16 @@ def _parse(line: bytes, path: Path) -> dict[str, float | int | str]:
         ) from error
     if not isinstance(row, dict) or "step" not in row:
         raise DataError(f"'{path}' holds a line without a step: {line[:60]!r}. Remove that line.")
-    return {name: _NOT_FINITE.get(value, value) for name, value in row.items()}
+    values: dict[str, Any] = row
+    return {name: _number(value) for name, value in values.items()}
 
 
 # JSON has no words for these; as text they survive in every reader.
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def _number(value: Any) -> Any:
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 
 def _plain(value: float | int | str) -> float | int | str:

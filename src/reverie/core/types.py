@@ -49,7 +49,7 @@ class ActionSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Episode:
-    """One episode, looking forward: ``frames[t] --actions[t]--> frames[t+1]``, paying ``rewards[t]``.
+    """One episode, looking forward: ``frames[t] --actions[t]--> frames[t+1]`` pays ``rewards[t]``.
 
     The constructor refuses arrays whose lengths, dtypes or ranges do not fit together.
     """

@@ -1,0 +1,1 @@
+"""Checks of this repository that ``make check`` runs; each is also a test."""

@@ -1,0 +1,135 @@
+"""Commands in README and docs: every ``reverie …`` parses, every ``make …`` has a target."""
+
+import functools
+import io
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from reverie.cli.main import find_function
+from reverie.core.errors import ReverieError
+
+_SHELL_ENDS = {"|", "||", "&&", ">", ">>", ";", "&", "2>"}
+_OWN_FLAGS = (["--version"], ["--help"])
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One command as a document names it."""
+
+    where: str
+    words: tuple[str, ...]
+    is_complete: bool
+    """From a code block: must parse as it stands. Inline code may leave arguments out."""
+
+
+def problems(root: Path) -> list[str]:
+    """List the commands of the documents that would not work."""
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (root / "Makefile").read_text(), re.MULTILINE))
+    found: list[str] = []
+    for path in documents(root):
+        for mention in mentions(path.read_text(), str(path.relative_to(root))):
+            if mention.words[0] == "make":
+                unknown = [word for word in mention.words[1:] if word.islower()]
+                unknown = [word for word in unknown if "=" not in word and word not in targets]
+                problem = f"no such target: {' '.join(unknown)}" if unknown else ""
+            else:
+                problem = check_reverie(mention)
+            if problem:
+                found.append(f"{mention.where}: {' '.join(mention.words)}: {problem}")
+    return found
+
+
+def documents(root: Path) -> list[Path]:
+    """List the documents whose commands are checked."""
+    names = ("README.md", "CONTRIBUTING.md")
+    return [root / name for name in names if (root / name).exists()] + sorted(
+        (root / "docs").glob("*.md")
+    )
+
+
+def mentions(text: str, name: str) -> Iterator[Mention]:
+    """Find commands in code blocks (whole lines) and in inline code."""
+    is_block, pending, start = False, "", 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.lstrip().startswith("```"):
+            is_block, pending = not is_block, ""
+            continue
+        if not is_block:
+            for code in re.findall(r"`((?:reverie|make) [^`]+)`", line):
+                yield from _mention(code, f"{name}:{number}", is_complete=False)
+            continue
+        start = start if pending else number
+        pending += line.strip().removeprefix("$ ")
+        if pending.endswith("\\"):
+            pending = pending[:-1]
+            continue
+        yield from _mention(pending, f"{name}:{start}", is_complete=True)
+        pending = ""
+
+
+def _mention(text: str, where: str, *, is_complete: bool) -> Iterator[Mention]:
+    text = text.removeprefix(".venv/bin/")
+    if not text.startswith(("reverie ", "make ")):
+        return
+    words: list[str] = []
+    for word in shlex.split(text, comments=True):
+        if word in _SHELL_ENDS:
+            break
+        words.append(word)
+    yield Mention(where, tuple(words), is_complete)
+
+
+def check_reverie(mention: Mention) -> str:
+    """Parse a command without running it; return what is wrong, or an empty text."""
+    words = [word for word in mention.words[1:] if word not in ("…", "...")]
+    if words and words[0] == "--debug":
+        words = words[1:]
+    if not words or words in _OWN_FLAGS:
+        return ""
+    try:
+        function, name, rest = find_function(words)
+    except (ReverieError, ImportError) as error:
+        return str(error)
+    if function is None:
+        return ""
+    if not mention.is_complete:
+        known = _parse(function, ["--help"], name)
+        flags = [word.partition("=")[0] for word in rest if word.startswith("--")]
+        lost = [flag for flag in flags if not re.search(rf"{flag}\b", known)]
+        return f"no such flag: {' '.join(lost)}" if lost else ""
+    return _parse(function, rest, name)
+
+
+def _parse(function: Callable[..., Any], arguments: list[str], name: str) -> str:
+    @functools.wraps(function)
+    def do_nothing(*_args: Any, **_keywords: Any) -> None:
+        """Stand in for the command."""
+
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            tyro.cli(do_nothing, args=arguments, prog=f"reverie {name}", use_underscores=False)
+    except SystemExit as end:
+        is_help = "--help" in arguments or "-h" in arguments
+        if end.code not in (0, None) or is_help:
+            return "" if is_help and not output.getvalue() else output.getvalue()
+    return ""
+
+
+def main() -> int:
+    """Print the problems; return 1 if there are any."""
+    found = problems(Path(__file__).resolve().parents[1])
+    print("\n".join(found) or "commands in the documents: in order")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Creates .venv with the pinned packages. Does nothing if lock and project file are unchanged.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stamp=.venv/.installed
+wanted=$(cat requirements.lock pyproject.toml tools/setup.sh | cksum)
+if [ -x .venv/bin/reverie ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+  exit 0
+fi
+
+find_python() {
+  local name
+  for name in "${PYTHON:-}" python3.11 python3.12 python3 python; do
+    [ -n "$name" ] || continue
+    if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+      >/dev/null 2>&1; then
+      echo "$name"
+      return
+    fi
+  done
+}
+
+python=$(find_python)
+if [ -z "$python" ]; then
+  echo "Reverie needs Python 3.11 or 3.12, and found neither on PATH." >&2
+  echo "Install one (Debian: apt-get install python3.11 python3.11-venv), or name it:" >&2
+  echo "  make setup PYTHON=/path/to/python3.11" >&2
+  exit 1
+fi
+
+if ! .venv/bin/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+  >/dev/null 2>&1; then
+  echo "Creating .venv with $("$python" --version)"
+  if ! "$python" -m venv --clear .venv; then
+    echo "This Python cannot make virtual environments (Debian: apt-get install python3-venv)." >&2
+    exit 1
+  fi
+fi
+
+pip=(.venv/bin/python -m pip --disable-pip-version-check)
+echo "Installing $(grep -c == requirements.lock) pinned packages (minutes on the first run)"
+"${pip[@]}" install --progress-bar off -r requirements.lock |
+  sed -n -e 's/^Collecting \([^ ]*\).*/  \1/p' -e 's/^\(Installing collected\) .*/  \1 packages/p'
+"${pip[@]}" install --quiet --no-deps --no-build-isolation -e .
+echo "$wanted" >"$stamp"
+echo "Ready: .venv/bin/reverie"
