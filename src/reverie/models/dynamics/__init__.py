@@ -1,1 +1,1 @@
-
+"""The shortcut transformer: its maths, its network, its objective, its dream."""

@@ -1,0 +1,128 @@
+"""What is read off the agent tokens: reward and continuation, at several distances ahead."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reverie.nn.distributions import TwoHot
+from reverie.nn.mlp import SwiGLU
+from reverie.nn.norm import RMSNorm
+
+ZERO_BIN_BIAS = 5.0
+"""Initial logit of the zero-reward bin; the others start at its negative."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadsConfig:
+    """Shape of the reward and continue heads."""
+
+    num_distances: int = 8
+    """Heads predict what arrives 0 … num_distances - 1 frames later; only 0 is acted on."""
+    num_bins: int = 255
+    """Reward bins; odd, so that one of them is zero."""
+    reward_limit: float = 10.0
+    """Bins span symexp(+-limit); 1 + symlog(largest reward) is enough."""
+    terminating_tasks: tuple[str, ...] = ()
+    """Tasks that can end by themselves; elsewhere the continue probability is 1, without loss."""
+
+
+class Trunk(nn.Module):
+    """Attention pooling over agent tokens, norm, SwiGLU."""
+
+    def __init__(self, width: int) -> None:
+        """Make a trunk with one learned query."""
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(width) / width**0.5)
+        self.norm = RMSNorm(width)
+        self.mlp = SwiGLU(width, 2 * width)
+
+    def forward(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t m"]:
+        """Return one feature vector per frame."""
+        weights = torch.softmax(agents.float() @ self.query, dim=-1).to(agents.dtype)
+        pooled = torch.einsum("b t g, b t g m -> b t m", weights, agents)
+        return self.mlp(self.norm(pooled))
+
+
+class RewardHead(nn.Module):
+    """Two-hot reward distributions, one per distance."""
+
+    def __init__(self, width: int, config: HeadsConfig) -> None:
+        """Start by predicting zero reward everywhere."""
+        super().__init__()
+        self.config = config
+        self.trunk = Trunk(width)
+        self.out = nn.Linear(width, config.num_distances * config.num_bins)
+        self.twohot = TwoHot(config.num_bins, config.reward_limit)
+        bias = torch.full((config.num_distances, config.num_bins), -ZERO_BIN_BIAS)
+        bias[:, config.num_bins // 2] = ZERO_BIN_BIAS
+        with torch.no_grad():
+            self.out.weight.zero_()
+            self.out.bias.copy_(bias.flatten())
+
+    def forward(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t k n"]:
+        """Return logits over the bins for each distance k."""
+        logits = self.out(self.trunk(agents)).float()
+        return rearrange(logits, "b t (k n) -> b t k n", k=self.config.num_distances)
+
+    def expected(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t"]:
+        """Return the expected raw reward that arrives with each frame."""
+        return self.twohot.decode(self(agents)[:, :, 0])
+
+    def loss(
+        self, agents: Float[Tensor, "b t g m"], rewards: Float[Tensor, "b t"], seen: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy over frames and distances that have a target.
+
+        Args:
+            agents: Agent features.
+            rewards: Rewards that arrived with the frames.
+            seen: False where nothing arrived (first frames).
+        """
+        targets, valid = ahead(rewards, seen, self.config.num_distances)
+        return masked_mean(self.twohot.loss(self(agents), targets), valid)
+
+
+class ContinueHead(nn.Module):
+    """Probability that the episode goes on, one logit per distance; plain cross-entropy."""
+
+    def __init__(self, width: int, config: HeadsConfig) -> None:
+        """Start at even odds."""
+        super().__init__()
+        self.trunk = Trunk(width)
+        self.out = nn.Linear(width, config.num_distances)
+        self.num_distances = config.num_distances
+
+    def forward(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t k"]:
+        """Return logits for each distance k."""
+        return self.out(self.trunk(agents)).float()
+
+    def loss(
+        self, agents: Float[Tensor, "b t g m"], is_terminal: Bool[Tensor, "b t"], seen: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy over frames and distances that have a target."""
+        goes_on, valid = ahead(1.0 - is_terminal.float(), seen, self.num_distances)
+        loss = functional.binary_cross_entropy_with_logits(
+            self(agents), goes_on, reduction="none"
+        )
+        return masked_mean(loss, valid)
+
+
+def ahead(
+    lane: Float[Tensor, "b t"], seen: Bool[Tensor, "b t"], num_distances: int
+) -> tuple[Float[Tensor, "b t k"], Bool[Tensor, "b t k"]]:
+    """Return what arrives 0 … k-1 frames after each frame, and where there is such a thing."""
+    num_frames = lane.shape[1]
+    index = torch.arange(num_frames, device=lane.device)
+    index = index[:, None] + torch.arange(num_distances, device=lane.device)
+    inside = index < num_frames
+    index = index.clamp_max(num_frames - 1)
+    return lane[:, index], seen[:, index] & inside
+
+
+def masked_mean(values: Float[Tensor, "*s"], valid: Bool[Tensor, "*s"]) -> Float[Tensor, ""]:
+    """Return the mean over valid entries; zero (with a gradient of zero) if there are none."""
+    return (values * valid).sum() / valid.sum().clamp_min(1)

@@ -1,0 +1,233 @@
+"""The block-causal dynamics transformer: one denoiser over frames, actions and noise labels."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reverie.core.errors import ConfigError
+from reverie.models.dynamics.shortcut import Labels, ShortcutConfig
+from reverie.nn.attention import KeysValues, PastBlock
+from reverie.nn.blocks import Stack, StackConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DynamicsConfig:
+    """Everything that decides the shape of the dynamics network and how it dreams."""
+
+    num_latent_tokens: int
+    """Tokens per frame, as the tokenizer gives them."""
+    num_latent_channels: int
+    packing: int = 1
+    """Neighbouring latents that are joined into one spatial token."""
+    stack: StackConfig
+    num_registers: int
+    num_agents: int
+    """Agent tokens per frame; they see everything and nothing sees them. 0: no heads."""
+    language_dim: int = 512
+    """Width of the instruction embedding; without one, the task is one-hot in it."""
+    action_width: int = 16
+    """Lanes of a padded action."""
+    context: int
+    """C: a frame attends to itself and the C - 1 frames before it."""
+    shortcut: ShortcutConfig
+    commit_level: int
+    """Signal level at which finished and real frames enter the cache."""
+    num_flow_steps: int = 4
+    """K: flow steps per dreamed frame."""
+    tasks: tuple[str, ...]
+    """Tasks by which the one-hot instruction counts."""
+
+    def __post_init__(self) -> None:
+        """Refuse combinations that cannot work."""
+        if self.num_latent_tokens % self.packing:
+            raise ConfigError(
+                f"packing must divide the number of latent tokens, got {self.packing} and "
+                f"{self.num_latent_tokens}."
+            )
+        if not 0 < self.commit_level < self.shortcut.num_levels:
+            raise ConfigError(
+                f"commit_level must lie between 1 and {self.shortcut.num_levels - 1}, got "
+                f"{self.commit_level}. Try {round(0.9 * self.shortcut.num_levels)}."
+            )
+        if len(self.tasks) > self.language_dim:
+            raise ConfigError(
+                f"{len(self.tasks)} tasks do not fit a one-hot of {self.language_dim} lanes."
+            )
+
+    @property
+    def num_spatial(self) -> int:
+        """Spatial tokens per frame."""
+        return self.num_latent_tokens // self.packing
+
+    @property
+    def spatial_dim(self) -> int:
+        """Numbers in one spatial token before its linear layer."""
+        return self.num_latent_channels * self.packing
+
+    @property
+    def num_tokens(self) -> int:
+        """All tokens of a frame."""
+        return 2 + self.num_spatial + self.num_registers + self.num_agents
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the network, heads not counted."""
+        w, levels = self.stack.width, self.shortcut.num_levels
+        spatial = self.spatial_dim * w + w + w * self.spatial_dim + self.spatial_dim
+        action = self.action_width * w + w**2 + 3 * w
+        labels = (levels + self.shortcut.finest_exponent + 1) * (w // 2)
+        agents = self.num_agents * (self.language_dim * w + w)
+        return (
+            self.stack.num_parameters + spatial + action + labels + self.num_registers * w + agents
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameInputs:
+    """What the network is told about each frame besides its noisy latents."""
+
+    actions: Float[Tensor, "b t a"]
+    """Masked actions that led to the frames."""
+    has_action: Bool[Tensor, "b t"]
+    """False on first frames and in image-only rows: the learned no-action token stands in."""
+    language: Float[Tensor, "b e"]
+
+    def rows(self, index: slice) -> "FrameInputs":
+        """Return a slice of the rows."""
+        return FrameInputs(self.actions[index], self.has_action[index], self.language[index])
+
+
+class DynamicsNet(nn.Module):
+    """Predicts clean latents from noisy ones; token order: action, label, spatial, register, agent."""
+
+    def __init__(self, config: DynamicsConfig) -> None:
+        """Make the network; its first prediction is exactly zero."""
+        super().__init__()
+        self.config = config
+        width = config.stack.width
+        self.spatial_in = nn.Linear(config.spatial_dim, width)
+        self.action_fc1 = nn.Linear(config.action_width, width)
+        self.action_fc2 = nn.Linear(width, width)
+        self.action_base = nn.Parameter(torch.randn(width))
+        self.signal_embedding = nn.Embedding(config.shortcut.num_levels, width // 2)
+        self.step_embedding = nn.Embedding(config.shortcut.finest_exponent + 1, width // 2)
+        self.registers = nn.Parameter(torch.randn(config.num_registers, width))
+        self.agent_base = nn.Parameter(torch.randn(config.num_agents, width))
+        agent_scale = 1 / math.sqrt(config.language_dim)
+        self.agent_language = nn.Parameter(
+            torch.randn(config.num_agents, config.language_dim, width) * agent_scale
+        )
+        self.stack = Stack(config.stack)
+        self.flow_head = nn.Linear(width, config.spatial_dim)
+        with torch.no_grad():
+            self.spatial_in.weight.normal_(std=1 / math.sqrt(config.spatial_dim))
+            self.flow_head.weight.zero_()
+            self.flow_head.bias.zero_()
+
+    def language_of(
+        self, tasks: tuple[str, ...], language: Float[Tensor, "b e"] | None, device: torch.device
+    ) -> Float[Tensor, "b e"]:
+        """Return instruction embeddings: the given ones, else one-hot by task (zeros if new)."""
+        if language is not None:
+            return language.to(device)
+        rows = torch.zeros(len(tasks), self.config.language_dim, device=device)
+        for row, task in enumerate(tasks):
+            if task in self.config.tasks:
+                rows[row, self.config.tasks.index(task)] = 1.0
+        return rows
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "b t n d"],
+        labels: Labels,
+        inputs: FrameInputs,
+        time_mask: Bool[Tensor, "*b t t"],
+    ) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b t g m"], list[KeysValues]]:
+        """Denoise whole windows.
+
+        Args:
+            noisy: Corrupted latents.
+            labels: Their noise labels.
+            inputs: Actions and instruction.
+            time_mask: Which frames see which; ``nn.blocks.banded_mask`` for ordinary rows.
+
+        Returns:
+            Clean predictions, agent features (g agents), and keys and values for a cache.
+        """
+        tokens = self._tokens(noisy, labels, inputs)
+        out, past = self.stack(tokens, self._space_mask(noisy.device), time_mask)
+        return self._clean(out), self._agents(out), past
+
+    def step(
+        self,
+        noisy: Float[Tensor, "b n d"],
+        labels: Labels,
+        inputs: FrameInputs,
+        position: int,
+        past: list[list[PastBlock]],
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b g m"], list[KeysValues]]:
+        """Denoise one frame against cached ones; all inputs have one frame."""
+        tokens = self._tokens(noisy[:, None], labels, inputs)[:, 0]
+        out, now = self.stack.step(tokens, self._space_mask(noisy.device), position, past)
+        out = out[:, None]
+        return self._clean(out)[:, 0], self._agents(out)[:, 0], now
+
+    def token_types(self) -> dict[str, slice]:
+        """Return where each type of token stands in a frame."""
+        start, places = 0, {}
+        config = self.config
+        sizes = {
+            "action": 1,
+            "label": 1,
+            "spatial": config.num_spatial,
+            "register": config.num_registers,
+            "agent": config.num_agents,
+        }
+        for name, size in sizes.items():
+            places[name] = slice(start, start + size)
+            start += size
+        return places
+
+    def _tokens(
+        self, noisy: Float[Tensor, "b t n d"], labels: Labels, inputs: FrameInputs
+    ) -> Float[Tensor, "b t n m"]:
+        b, t = noisy.shape[:2]
+        packed = rearrange(noisy, "b t (n p) d -> b t n (p d)", p=self.config.packing)
+        label = [
+            self.signal_embedding(labels.signal_level),
+            self.step_embedding(labels.step_exponent),
+        ]
+        agents = torch.einsum("b e, g e m -> b g m", inputs.language, self.agent_language)
+        return torch.cat(
+            [
+                self._action_token(inputs)[:, :, None],
+                torch.cat(label, dim=-1)[:, :, None],
+                self.spatial_in(packed),
+                repeat(self.registers, "n m -> b t n m", b=b, t=t),
+                repeat(agents + self.agent_base, "b g m -> b t g m", t=t),
+            ],
+            dim=2,
+        )
+
+    def _action_token(self, inputs: FrameInputs) -> Float[Tensor, "b t m"]:
+        told = self.action_fc2(functional.silu(self.action_fc1(inputs.actions)))
+        return self.action_base + told * inputs.has_action[..., None]
+
+    def _space_mask(self, device: torch.device) -> Bool[Tensor, "n n"] | None:
+        if not self.config.num_agents:
+            return None
+        places = torch.arange(self.config.num_tokens, device=device)
+        is_agent = places >= self.config.num_tokens - self.config.num_agents
+        return ~is_agent[None, :] | is_agent[:, None]
+
+    def _clean(self, out: Float[Tensor, "b t n m"]) -> Float[Tensor, "b t n d"]:
+        spatial = self.flow_head(out[:, :, self.token_types()["spatial"]])
+        return rearrange(spatial, "b t n (p d) -> b t (n p) d", p=self.config.packing)
+
+    def _agents(self, out: Float[Tensor, "b t n m"]) -> Float[Tensor, "b t g m"]:
+        return out[:, :, self.token_types()["agent"]]

@@ -1,0 +1,50 @@
+"""What every training objective returns, and the scale that keeps its terms comparable."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+DECAY = 0.99
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LossReport:
+    """A loss to minimise and what to log beside it."""
+
+    total: Float[Tensor, ""]
+    terms: dict[str, Tensor]
+    """Detached scalars that stay on the device until they are written."""
+
+
+class RunningRms(nn.Module):
+    """Divides a loss by the root of the running mean of its square (decay 0.99, bias-corrected).
+
+    A constant loss reads 1. No gradient passes through the scale; under data parallelism the
+    square is averaged over ranks, so that all ranks divide by the same number.
+    """
+
+    mean_square: Tensor
+    num_updates: Tensor
+
+    def __init__(self) -> None:
+        """Start with no history."""
+        super().__init__()
+        self.register_buffer("mean_square", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Update the history (in training mode) and return the scaled loss."""
+        if self.training:
+            square = loss.detach().double().square()
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.all_reduce(square)
+                square = square / torch.distributed.get_world_size()
+            self.mean_square.mul_(DECAY).add_(square, alpha=1 - DECAY)
+            self.num_updates.add_(1)
+        if not int(self.num_updates):
+            return loss
+        correction = 1 - DECAY ** int(self.num_updates)
+        scale = (self.mean_square / correction).sqrt().clamp_min(1e-12)
+        return loss / scale.to(loss.dtype)

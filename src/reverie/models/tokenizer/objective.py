@@ -1,0 +1,69 @@
+"""How a tokenizer learns: to paint back the pixels it has seen."""
+
+from typing import Protocol
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from reverie.models.objective import LossReport, RunningRms
+
+SATURATED = 0.99
+"""A raw latent beyond this is stuck in the flat part of the tanh."""
+
+
+class TrainableTokenizer(Protocol):
+    """What the objective needs of a tokenizer; all of ours have it."""
+
+    def embed(self, frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "b t n d"]:
+        """Return raw latents in [-1, 1], with gradients."""
+        ...
+
+    def paint(self, raw: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t 3 h w"]:
+        """Return pictures in [0, 1], with gradients."""
+        ...
+
+
+class TokenizerObjective(nn.Module):
+    """Mean squared error over all pixels, divided by its running RMS.
+
+    Differs from the paper: no perceptual term, because its weights cannot be shipped, and all
+    patches count, masked or not. An L1 loss is not offered: its optimum is the median picture,
+    from which small moving objects are missing.
+    """
+
+    def __init__(self, tokenizer: nn.Module, *, latent_noise: float = 0.05) -> None:
+        """Wrap a tokenizer.
+
+        Args:
+            tokenizer: A module with ``embed`` and ``paint``.
+            latent_noise: Std of noise added to raw latents before the decoder, so that it
+                forgives the small errors that a dream makes.
+        """
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.latent_noise = latent_noise
+        self.pixel_rms = RunningRms()
+
+    def forward(self, frames: UInt8[Tensor, "b t h w 3"], *, rng: torch.Generator) -> LossReport:
+        """Return the loss of one batch of windows.
+
+        Args:
+            frames: Windows of frames; per-frame tokenizers do not mind their length.
+            rng: Draws the latent noise and, where the tokenizer masks patches, the masks.
+        """
+        tokenizer = self.tokenizer
+        masked = getattr(tokenizer, "embed_masked", None)
+        raw = masked(frames, rng=rng) if masked is not None else tokenizer.embed(frames)  # type: ignore[operator]
+        noise = torch.randn(raw.shape, generator=rng, device=rng.device).to(raw)
+        painted = tokenizer.paint(raw + self.latent_noise * noise)  # type: ignore[operator]
+        target = rearrange(frames, "b t h w c -> b t c h w").to(painted.dtype) / 255
+        mse = (painted - target).float().square().mean()
+        terms = {
+            "mse": mse.detach(),
+            "psnr_db": -10 * torch.log10(mse.detach().clamp_min(1e-10)),
+            "latent_std": raw.detach().float().std(),
+            "saturated_share": (raw.detach().abs() > SATURATED).float().mean(),
+        }
+        return LossReport(self.pixel_rms(mse), terms)
