@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -25,6 +25,7 @@ class StepResult:
     """Always ``score`` (normalised, so far) and ``success``; anything else is the task's own."""
 
 
+@runtime_checkable
 class TaskEnv(Protocol):
     """One running simulator with one task.
 
@@ -60,6 +61,7 @@ class TaskEnv(Protocol):
         ...
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Whoever chooses the actions of an episode: noise, an expert, a planner, a person.
 

@@ -1,0 +1,1 @@
+"""Small 2-D games: the pygame domain of the MMBench2 benchmark, drawn pixel for pixel."""

@@ -1,0 +1,1 @@
+"""One game a module; each is a ``Game`` that ``envs.game_env`` runs."""

@@ -1,0 +1,24 @@
+"""Makes the MiniArcade tasks."""
+
+import importlib
+import os
+
+from reverie.core.types import FrameSpec
+from reverie.envs.game_env import GameEnv
+from reverie.envs.spec import TaskSpec
+
+_GAMES = {
+    "point-maze": "point_maze",
+}
+"""Beginning of a task's short name to the module of its game; each has ``make_game(variant)``."""
+
+
+def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:
+    """Start a MiniArcade task; only the module of its own game is imported."""
+    # pygame prints a banner when it is first imported, unless this is set.
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    short_name = spec.name.removeprefix("pygame-")
+    prefix = next(prefix for prefix in _GAMES if short_name.startswith(prefix))
+    module = importlib.import_module(f"reverie.envs.domains.miniarcade.games.{_GAMES[prefix]}")
+    variant = short_name.removeprefix(prefix).removeprefix("-")
+    return GameEnv(spec, frame_spec, module.make_game(variant))

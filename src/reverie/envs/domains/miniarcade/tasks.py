@@ -1,0 +1,69 @@
+"""The table of the MiniArcade domain. No simulator is imported here."""
+
+from typing import Literal
+
+from reverie.core.types import ActionSpec
+from reverie.envs.spec import TaskSpec
+
+_MOVE_2D = ("move right", "move down")
+
+
+def _task(
+    name: str,
+    instruction: str,
+    action_names: tuple[str, ...],
+    *,
+    max_steps: int,
+    score_rule: str,
+    split: Literal["train", "unseen", "extra"] = "train",
+    is_targeted: bool = False,
+) -> TaskSpec:
+    return TaskSpec(
+        name=f"pygame-{name}",
+        domain="miniarcade",
+        instruction=instruction,
+        action=ActionSpec(width=len(action_names)),
+        action_names=action_names,
+        max_steps=max_steps,
+        score_rule=score_rule,
+        split=split,
+        is_targeted=is_targeted,
+        factory="reverie.envs.domains.miniarcade.make:make_env",
+    )
+
+
+_MAZE_RULE = "1 if the goal is reached at the last step, else 0"
+
+TASKS = (
+    _task(
+        "point-maze-var1",
+        "Navigate to the target location",
+        _MOVE_2D,
+        max_steps=200,
+        score_rule=_MAZE_RULE,
+        is_targeted=True,
+    ),
+    _task(
+        "point-maze-var2",
+        "Navigate to the green target",
+        _MOVE_2D,
+        max_steps=200,
+        score_rule=_MAZE_RULE,
+    ),
+    _task(
+        "point-maze-var3",
+        "Go to the green target location",
+        _MOVE_2D,
+        max_steps=200,
+        score_rule=_MAZE_RULE,
+    ),
+    _task(
+        "point-maze-var4",
+        "Navigate to the target location",
+        _MOVE_2D,
+        max_steps=200,
+        score_rule=_MAZE_RULE,
+        split="unseen",
+        is_targeted=True,
+    ),
+)

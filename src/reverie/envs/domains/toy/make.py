@@ -1,0 +1,11 @@
+"""Makes the toy tasks."""
+
+from reverie.core.types import FrameSpec
+from reverie.envs.domains.toy.paint import PaintGame
+from reverie.envs.game_env import GameEnv
+from reverie.envs.spec import TaskSpec
+
+
+def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:
+    """Start a toy task."""
+    return GameEnv(spec, frame_spec, PaintGame(falls=spec.name == "toy-fall"))

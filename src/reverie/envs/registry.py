@@ -1,0 +1,72 @@
+"""Every task by name. Importing this module, or listing tasks, imports no simulator."""
+
+import importlib
+from functools import cache
+from types import MappingProxyType
+
+from reverie.core.errors import MissingExtraError, UnknownNameError
+from reverie.core.registry import unknown_name_message
+from reverie.core.types import FrameSpec
+from reverie.envs.api import TaskEnv
+from reverie.envs.spec import TaskSpec
+
+DOMAINS = ("miniarcade", "toy")
+"""Packages in ``envs.domains``; each has a ``tasks`` module with a tuple ``TASKS``."""
+
+
+@cache
+def _specs() -> MappingProxyType[str, TaskSpec]:
+    specs: dict[str, TaskSpec] = {}
+    for domain in DOMAINS:
+        table = importlib.import_module(f"reverie.envs.domains.{domain}.tasks")
+        for spec in table.TASKS:
+            if spec.name in specs:
+                raise ValueError(
+                    f"The task name '{spec.name}' is in the domains '{specs[spec.name].domain}' "
+                    f"and '{spec.domain}'; names must be unique."
+                )
+            specs[spec.name] = spec
+    return MappingProxyType(specs)
+
+
+def task_names() -> tuple[str, ...]:
+    """Return the names of all tasks, domain by domain."""
+    return tuple(_specs())
+
+
+def task_spec(name: str) -> TaskSpec:
+    """Return what is known about a task; a misspelt name is answered with a suggestion."""
+    specs = _specs()
+    if name not in specs:
+        hint = f"'reverie tasks list' shows all {len(specs)}"
+        raise UnknownNameError(unknown_name_message("task", name, tuple(specs), hint))
+    return specs[name]
+
+
+def make_env(name: str, *, frame_spec: FrameSpec = FrameSpec()) -> TaskEnv:  # noqa: B008
+    """Import the simulator of a task and start it.
+
+    Args:
+        name: A task name.
+        frame_spec: Size of the frames; other sizes than the native one are area-resampled from it.
+
+    Raises:
+        UnknownNameError: There is no such task.
+        MissingExtraError: The simulator is an extra that is not installed.
+    """
+    return make_from_spec(task_spec(name), frame_spec)
+
+
+def make_from_spec(spec: TaskSpec, frame_spec: FrameSpec) -> TaskEnv:
+    """Call the factory that a spec names."""
+    module_name, _, attribute = spec.factory.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)(spec, frame_spec)
+    except ModuleNotFoundError as error:
+        if spec.extra is None:
+            raise
+        raise MissingExtraError(
+            f"The package '{(error.name or '').partition('.')[0]}' is needed to run the task "
+            f"'{spec.name}' and is not installed. Install it with: pip install "
+            f"'reverie[{spec.extra}]'"
+        ) from error

@@ -1,0 +1,138 @@
+"""MiniArcade against recorded trajectories of the original games: states, rewards and pixels."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reverie.envs.game_env import Game
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "miniarcade"
+
+
+class ScriptedDraws(np.random.Generator):
+    """Answers each draw with the next recorded number."""
+
+    def __init__(self, draws: list[float]) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._draws = list(draws)
+
+    def _next(self, *_args: Any, **_kwargs: Any) -> float:
+        assert self._draws, "the game drew more random numbers than the recording holds"
+        return self._draws.pop(0)
+
+    uniform = normal = integers = random = _next
+
+    def assert_used_up(self) -> None:
+        assert not self._draws, f"{len(self._draws)} recorded draws were not used"
+
+
+@dataclass
+class Recording:
+    """One fixture: arrays by name."""
+
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def frames(self) -> np.ndarray:
+        return np.cumsum(self.arrays["frames_delta"], axis=0, dtype=np.uint8)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def listed(self, name: str, index: int) -> np.ndarray:
+        return self.arrays[f"s_{name}"][index, : int(self.arrays[f"n_{name}"][index])]
+
+    def draws(self, kind: str, index: int) -> ScriptedDraws:
+        start, stop = self.arrays[f"draws_{kind}_ptr"][index : index + 2]
+        return ScriptedDraws([float(value) for value in self.arrays[f"draws_{kind}"][start:stop]])
+
+
+def maze_state(recording: Recording, index: int) -> Any:
+    from reverie.envs.domains.miniarcade.games.point_maze import MazeState
+
+    x, y, velocity_x, velocity_y = (float(value) for value in recording["s_agent"][index])
+    goal_x, goal_y = (float(value) for value in recording["s_goal"][index])
+    row, column = (int(value) for value in recording["s_wind_cell"][index])
+    return MazeState(
+        steps=int(recording["s_steps"][index]),
+        x=x,
+        y=y,
+        velocity_x=velocity_x,
+        velocity_y=velocity_y,
+        goal=(goal_x, goal_y),
+        wind_cell=(row, column),
+        wind_direction=int(recording["s_wind_dir"][index]),
+        glow_phase=float(recording["s_glow_phase"][index]),
+        trail=[(float(a), float(b)) for a, b in recording.listed("trail", index)],
+    )
+
+
+StateAt = Callable[[Recording, int], Any]
+GAMES: dict[str, tuple[str, str, StateAt]] = {
+    "pygame-point-maze-var1": ("point_maze", "var1", maze_state),
+}
+
+
+def load(name: str) -> tuple[Recording, Game, StateAt]:
+    with np.load(FIXTURES / f"{name}.npz") as arrays:
+        recording = Recording({key: arrays[key] for key in arrays.files})
+    module, variant, state_at = GAMES[str(recording["task"])]
+    game = importlib.import_module(f"reverie.envs.domains.miniarcade.games.{module}")
+    return recording, game.make_game(variant), state_at
+
+
+NAMES = sorted(path.stem for path in FIXTURES.glob("*.npz") if path.stem.split("_")[0] in GAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recorded_state_draws_the_recorded_frame(name: str) -> None:
+    recording, game, state_at = load(name)
+    for index, frame in enumerate(recording.frames):
+        game.state = state_at(recording, index)
+        draws = recording.draws("render", index)
+        drawn = game.draw(draws)
+        draws.assert_used_up()
+        differing = int((drawn != frame).any(axis=-1).sum())
+        assert differing == 0, f"frame {index} of {name} differs in {differing} pixels"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recorded_step_leads_to_the_recorded_state(name: str) -> None:
+    recording, game, state_at = load(name)
+    for index, action in enumerate(recording["action"]):
+        game.state = state_at(recording, index)
+        draws = recording.draws("step", index)
+        reward = game.step(np.clip(action, -1.0, 1.0), draws)
+        draws.assert_used_up()
+        assert reward == pytest.approx(float(recording["reward"][index]), abs=1e-9)
+        np.testing.assert_allclose(game.state_vector(), recording["obs"][index + 1], atol=1e-6)
+        assert_same_state(game.state, state_at(recording, index + 1))
+
+
+def assert_same_state(state: Any, recorded: Any) -> None:
+    for name in recorded.__slots__:
+        given, expected = getattr(state, name), getattr(recorded, name)
+        np.testing.assert_allclose(
+            np.array(given, dtype=float), np.array(expected, dtype=float), atol=1e-9, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_whole_recorded_sequence_is_played_pixel_for_pixel(name: str) -> None:
+    recording, game, state_at = load(name)
+    game.state = state_at(recording, 0)
+    total = float(recording["return_start"])
+    for index, frame in enumerate(recording.frames):
+        drawn = game.draw(recording.draws("render", index))
+        np.testing.assert_array_equal(drawn, frame)
+        if index == len(recording["action"]):
+            break
+        action = np.clip(recording["action"][index], -1.0, 1.0)
+        total += game.step(action, recording.draws("step", index))
+        assert game.score(total) == pytest.approx(float(recording["score"][index + 1]), abs=1e-9)
+        assert game.is_success() == bool(recording["success"][index])
