@@ -1,0 +1,120 @@
+"""Which process this is among those that train together, and what they agree on."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from reverie.core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranks:
+    """One process among ``num_ranks``; a lone process is rank 0 of 1."""
+
+    rank: int = 0
+    num_ranks: int = 1
+    device: torch.device = torch.device("cpu")
+
+    def __post_init__(self) -> None:
+        """Refuse a rank outside the group."""
+        if not 0 <= self.rank < self.num_ranks:
+            raise ConfigError(
+                f"A rank lies in 0 … {self.num_ranks - 1} for {self.num_ranks} processes, "
+                f"got {self.rank}. Start training with torchrun or as one process."
+            )
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to people."""
+        return self.rank == 0
+
+    def wrap(self, objective: nn.Module) -> nn.Module:
+        """Return the objective with gradient averaging; with one process, the objective itself.
+
+        Buffers are not broadcast: running statistics are already means over ranks. Parameters
+        may be unused: heads join late.
+        """
+        if self.num_ranks == 1:
+            return objective
+        return DistributedDataParallel(
+            objective, broadcast_buffers=False, find_unused_parameters=True
+        )
+
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        """Return, for each flag, whether any rank raised it. Every rank must call this together."""
+        if self.num_ranks == 1:
+            return flags
+        votes = torch.tensor(flags, dtype=torch.uint8, device=self.device)
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+        return tuple(bool(vote) for vote in votes.tolist())
+
+    def gather(self, value: Tensor) -> list[Tensor]:
+        """Return the value of every rank, in the order of ranks; all must have one shape."""
+        if self.num_ranks == 1:
+            return [value]
+        here = value.to(self.device)
+        everyone = [torch.empty_like(here) for _ in range(self.num_ranks)]
+        dist.all_gather(everyone, here)
+        return [item.cpu() for item in everyone]
+
+    def wait(self) -> None:
+        """Wait until every rank is here."""
+        if self.num_ranks > 1:
+            dist.barrier()
+
+
+@contextmanager
+def setup_ranks(device: str = "auto") -> Iterator[Ranks]:
+    """Join the processes that torchrun started, or be alone when it started none.
+
+    Args:
+        device: ``"auto"`` takes a CUDA device if there is one; anything else is a torch device
+            name. With CUDA the ranks talk over NCCL, otherwise over gloo.
+    """
+    present = [name for name in _LAUNCHER_VARIABLES if name in os.environ]
+    if "WORLD_SIZE" not in present or os.environ["WORLD_SIZE"] == "1":
+        yield Ranks(device=choose_device(device))
+        return
+    if len(present) != len(_LAUNCHER_VARIABLES):
+        missing = ", ".join(name for name in _LAUNCHER_VARIABLES if name not in present)
+        raise ConfigError(
+            f"WORLD_SIZE is set to {os.environ['WORLD_SIZE']} but {missing} is not. Start several "
+            f"processes with torchrun, or unset WORLD_SIZE to train as one process."
+        )
+    chosen = choose_device(device, local_rank=int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Ranks(rank=dist.get_rank(), num_ranks=dist.get_world_size(), device=chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_device(name: str = "auto", *, local_rank: int = 0) -> torch.device:
+    """Turn a device name into a device that exists on this machine.
+
+    Raises:
+        ConfigError: The named device does not exist here.
+    """
+    if name == "auto":
+        name = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"'{name}' is not a device. Try 'auto', 'cpu' or 'cuda'.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"The device '{name}' was asked for, but torch {torch.__version__} sees no CUDA "
+            f"device here. Use --device cpu; 'reverie doctor' says what is missing."
+        )
+    return device

@@ -1,0 +1,166 @@
+"""Phase 2: latents are cached once, then the dynamics network and its heads learn from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from reverie.core.errors import ConfigError
+from reverie.core.seeds import child_seed
+from reverie.data.latents import LatentCache
+from reverie.data.loader import LoadedBatch, WindowReader
+from reverie.data.sampling import SamplerConfig, WindowSampler
+from reverie.data.store import EpisodeStore
+from reverie.data.windows import list_windows
+from reverie.models.dynamics.objective import DynamicsObjective
+from reverie.models.objective import LossReport
+from reverie.parallel.checks import tensors_digest
+from reverie.train.loop import FitConfig, Hook, Training
+from reverie.train.optim import OptimConfig, make_optimizer
+from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit
+from reverie.train.progress import Progress
+from reverie.train.state import Average, TrainState
+
+_ENCODE_CHUNK = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DynamicsTrainingConfig:
+    """How the dynamics network is trained; the defaults suit ``pocket`` on two CPU cores."""
+
+    fit: FitConfig = FitConfig(total_steps=7000, log_every_steps=50, save_every_steps=0)
+    optim: OptimConfig = OptimConfig(lr=1e-3)
+    batch_size: int = 16
+    """Windows per step and rank."""
+    window_length: int = 12
+    """Frames per window; longer than the context, so that windows that have slid are trained."""
+
+    def __post_init__(self) -> None:
+        """Refuse windows that cannot teach anything."""
+        if self.batch_size < 1 or self.window_length < 2:  # noqa: PLR2004
+            raise ConfigError(
+                f"Dynamics needs batch_size >= 1 and window_length >= 2, got {self.batch_size} "
+                f"and {self.window_length}."
+            )
+
+
+def train_dynamics(
+    objective: DynamicsObjective,
+    store: EpisodeStore,
+    latents: LatentCache,
+    config: DynamicsTrainingConfig,
+    *,
+    folder: PhaseFolder,
+    around: Surroundings,
+    hooks: Sequence[Hook] = (),
+) -> DynamicsObjective:
+    """Train network and heads, and return them with averaged weights, frozen; resumes by itself.
+
+    Args:
+        objective: Freshly made; trained in place.
+        store: Where the actions and rewards come from.
+        latents: What the frozen tokenizer made of the frames.
+        config: How.
+        folder: Where the phase keeps its files.
+        around: Seed, ranks, audience.
+        hooks: Evaluations, called with the averaged weights in place.
+    """
+    main_first(around.ranks, folder.claim)
+    if folder.done is None:
+        training = prepare_dynamics(
+            objective, store, latents, config, run_config=folder.config, around=around
+        )
+        run_fit(training, config.fit, folder=folder, around=around, hooks=hooks)
+        training.state.average.swap(objective)
+        facts = {"trained_s": training.state.elapsed_s}
+        main_first(around.ranks, lambda: folder.finish(facts, objective))
+    folder.load_result(objective, what="dynamics")
+    objective.eval().requires_grad_(False)
+    return objective
+
+
+def prepare_dynamics(
+    objective: DynamicsObjective,
+    store: EpisodeStore,
+    latents: LatentCache,
+    config: DynamicsTrainingConfig,
+    *,
+    run_config: dict[str, Any],
+    around: Surroundings,
+) -> Training:
+    """Put objective, optimiser, sampler and generator together, at step 0."""
+    ranks, seed = around.ranks, around.seed
+    net_config = objective.net.config
+    if config.window_length <= net_config.context:
+        raise ConfigError(
+            f"window_length must exceed the context of {net_config.context} frames, got "
+            f"{config.window_length}: a window that has slid would never be trained. Try "
+            f"{net_config.context + net_config.context // 2}."
+        )
+    objective.to(ranks.device)
+    sampler = WindowSampler(
+        list_windows(store.index, config.window_length),
+        SamplerConfig(batch_size=config.batch_size, seed=child_seed(seed, "dynamics", "windows")),
+        rank=ranks.rank,
+        num_ranks=ranks.num_ranks,
+    )
+    reader = WindowReader(
+        store=store, action_width=net_config.action_width, latents=latents, use_frames=False
+    )
+    rng = torch.Generator(ranks.device)
+    rng.manual_seed(child_seed(seed, "dynamics", "loss", ranks.rank))
+
+    def compute_loss(wrapped: nn.Module, loaded: LoadedBatch, state: TrainState) -> LossReport:
+        assert loaded.latents is not None, "the reader was given no latent cache"
+        batch = loaded.batch.to(ranks.device)
+        return wrapped(loaded.latents.to(ranks.device), batch, step=state.step, rng=state.rng)
+
+    return Training(
+        kind="dynamics",
+        state=TrainState(
+            objective=objective,
+            average=Average(objective),
+            optimizer=make_optimizer(objective, config.optim),
+            rng=rng,
+            sampler=sampler,
+        ),
+        next_batch=lambda: reader.read(sampler.next_batch()),
+        compute_loss=compute_loss,
+        frames_per_step=config.batch_size * config.window_length,
+        optim=config.optim,
+        config=run_config,
+    )
+
+
+def cache_latents(
+    tokenizer: nn.Module, store: EpisodeStore, path: Path, *, around: Surroundings
+) -> LatentCache:
+    """Encode every frame of a store once; an interrupted build goes on.
+
+    Args:
+        tokenizer: Trained and frozen; its hash keys the cache.
+        store: Whose frames.
+        path: Folder of the cache.
+        around: Ranks and audience.
+    """
+    device = next(tokenizer.parameters()).device
+    key = tensors_digest(tokenizer.state_dict()).hex()
+
+    def encode(frames: Any) -> torch.Tensor:
+        pieces, state = [], None
+        for chunk in torch.from_numpy(frames)[None].split(_ENCODE_CHUNK, dim=1):
+            latents, state = tokenizer.encode(chunk.to(device), state)  # type: ignore[operator]
+            pieces.append(latents[0].cpu())
+        return torch.cat(pieces)
+
+    def show(done: int, total: int) -> None:
+        around.audience.show(Progress(phase="latents", done=done, total=total, unit="frames"))
+
+    def build() -> None:
+        LatentCache.build(store, path, encode, key, show)
+
+    main_first(around.ranks, build)
+    return LatentCache.open(store, path, key)

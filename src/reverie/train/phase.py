@@ -1,0 +1,153 @@
+"""One phase of a run: a folder with config, checkpoints, metrics and, at the end, a result."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from reverie.core.errors import CheckpointError, ConfigError
+from reverie.core.files import atomic_path, file_digest, write_json
+from reverie.core.metrics import MetricWriter
+from reverie.parallel.checkpoint import CheckpointFolder, check_tensors_fit
+from reverie.parallel.ranks import Ranks
+from reverie.train.loop import FitConfig, Hook, Training, fit, resume
+from reverie.train.progress import Audience, Silence
+
+_RESULT = "result.safetensors"
+_DONE = "done.json"
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhaseFolder:
+    """Where one phase of a run keeps everything."""
+
+    path: Path
+    config: dict[str, Any]
+    """What the phase's result depends on; a folder of another config is refused."""
+
+    def claim(self) -> None:
+        """Make the folder, or check that it belongs to the same config.
+
+        Raises:
+            ConfigError: The folder was begun under other settings.
+        """
+        path = self.path / _CONFIG
+        if not path.exists():
+            write_json(path, self.config)
+            return
+        before = json.loads(path.read_text())
+        if before != self.config:
+            changed = list(_differences(before, self.config))
+            raise ConfigError(
+                f"'{self.path}' was begun with other settings: {'; '.join(changed[:3])} "
+                f"({len(changed)} differences). Give this run another --name, use the same "
+                f"settings, or delete '{self.path}' to do this phase again."
+            )
+
+    @property
+    def done(self) -> dict[str, Any] | None:
+        """What the finished phase reported, or None if it is not finished."""
+        path = self.path / _DONE
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def finish(self, facts: dict[str, Any], result: nn.Module | None = None) -> None:
+        """Write the result, then the mark that the phase is done; drop the checkpoints."""
+        if result is not None:
+            tensors = {name: value.contiguous() for name, value in result.state_dict().items()}
+            with atomic_path(self.path / _RESULT) as temporary:
+                save_file(tensors, temporary)
+            facts = facts | {"result_blake2b": file_digest(self.path / _RESULT)}
+        write_json(self.path / _DONE, facts)
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+
+    def load_result(self, module: nn.Module, *, what: str) -> None:
+        """Load the result of the finished phase into a module of the same shape.
+
+        Raises:
+            CheckpointError: The result is missing, damaged or of another model.
+        """
+        path, facts = self.path / _RESULT, self.done
+        remedy = f"Delete '{self.path}' to do this phase again."
+        if facts is None or not path.exists():
+            raise CheckpointError(f"'{path}' is missing: the {what} is not finished. {remedy}")
+        if file_digest(path) != facts["result_blake2b"]:
+            raise CheckpointError(f"'{path}' is damaged: its checksum is wrong. {remedy}")
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(f"'{path}' is not safetensors: {error}. {remedy}") from error
+        check_tensors_fit(tensors, module.state_dict(), what=f"weights of the {what}")
+        module.load_state_dict(tensors)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Surroundings:
+    """What a phase needs of the outside."""
+
+    folder: Path
+    """Folder of the run; each phase has its own inside."""
+    seed: int
+    ranks: Ranks = field(default_factory=Ranks)
+    audience: Audience = field(default_factory=Silence)
+
+
+def run_fit(
+    training: Training,
+    config: FitConfig,
+    *,
+    folder: PhaseFolder,
+    around: Surroundings,
+    hooks: Sequence[Hook] = (),
+) -> None:
+    """Resume from the newest checkpoint of a phase if there is one, and train to the end."""
+    checkpoints = CheckpointFolder(path=folder.path / "checkpoints")
+    ranks, audience = around.ranks, around.audience
+    was_resumed = resume(training, checkpoints, ranks)
+    step = training.state.step
+    begun = f"goes on from step {step}" if was_resumed else "begins"
+    audience.say(f"{training.kind}: {begun}; {config.total_steps} steps in {folder.path}")
+    with _metrics(folder.path, ranks, resume_step=step if was_resumed else None) as metrics:
+        fit(
+            training,
+            config,
+            checkpoints=checkpoints,
+            metrics=metrics,
+            ranks=ranks,
+            audience=audience,
+            hooks=hooks,
+        )
+
+
+def main_first(ranks: Ranks, work: Callable[[], None]) -> None:
+    """Let the first rank do something that the others wait for."""
+    if ranks.is_main:
+        work()
+    ranks.wait()
+
+
+@contextmanager
+def _metrics(
+    folder: Path, ranks: Ranks, *, resume_step: int | None
+) -> Iterator[MetricWriter | None]:
+    if not ranks.is_main:
+        yield None
+        return
+    with MetricWriter(folder / "metrics.jsonl", resume_step=resume_step) as writer:
+        yield writer
+
+
+def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            inner = f"{path}.{name}" if path else name
+            yield from _differences(before.get(name), now.get(name), inner)
+    elif before != now:
+        yield f"{path} was {before!r}, now {now!r}"

@@ -1,0 +1,173 @@
+"""Phase 1: a tokenizer learns to paint back the frames of a store, and its latents are measured."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from reverie.core.errors import ConfigError
+from reverie.core.seeds import child_seed
+from reverie.data.latents import FrameCache
+from reverie.data.sampling import SamplerConfig, WindowSampler
+from reverie.data.store import EpisodeStore
+from reverie.data.windows import WindowRef, list_windows
+from reverie.models.objective import LossReport
+from reverie.models.tokenizer.objective import TokenizerObjective
+from reverie.train.loop import FitConfig, Hook, Training
+from reverie.train.optim import OptimConfig, make_optimizer
+from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit
+from reverie.train.state import Average, TrainState
+
+_NUM_MEASURED_BATCHES = 64
+_MEASURED_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerTrainingConfig:
+    """How a tokenizer is trained; the defaults suit ``conv`` at 64x64 on two CPU cores."""
+
+    fit: FitConfig = FitConfig(total_steps=24_000, save_every_steps=0, log_every_steps=200)
+    optim: OptimConfig = OptimConfig(lr=2e-3, schedule="linear", warmup_share=0.005, floor=0.02)
+    """Linear decay to 2 %: short runs end on a settled tokenizer."""
+    batch_size: int = 16
+    """Windows per step and rank."""
+    window_length: int = 1
+    """Frames per window; 1 is enough for a tokenizer that looks at single frames."""
+    latent_noise: float = 0.05
+    """Std of the noise that the decoder learns to forgive."""
+
+    def __post_init__(self) -> None:
+        """Refuse empty batches."""
+        if self.batch_size < 1 or self.window_length < 1:
+            raise ConfigError(
+                f"batch_size and window_length must be at least 1, got {self.batch_size} and "
+                f"{self.window_length}."
+            )
+
+
+def train_tokenizer(
+    tokenizer: nn.Module,
+    store: EpisodeStore,
+    config: TokenizerTrainingConfig,
+    *,
+    folder: PhaseFolder,
+    around: Surroundings,
+    hooks: Sequence[Hook] = (),
+) -> nn.Module:
+    """Train a tokenizer on a store, set its scale, and return it frozen; resumes by itself.
+
+    Args:
+        tokenizer: Freshly made; trained in place.
+        store: Where the frames come from.
+        config: How.
+        folder: Where the phase keeps its files.
+        around: Seed, ranks, audience.
+        hooks: Evaluations, called with the averaged weights in place.
+    """
+    main_first(around.ranks, folder.claim)
+    if folder.done is None:
+        training = prepare_tokenizer(
+            tokenizer,
+            store,
+            config,
+            cache_path=folder.path / "frames",
+            run_config=folder.config,
+            around=around,
+        )
+        run_fit(training, config.fit, folder=folder, around=around, hooks=hooks)
+        training.state.average.swap(training.state.objective)
+        cache = FrameCache.build(store, folder.path / "frames")
+        std = measure_latent_std(tokenizer, store, cache, seed=around.seed)
+        tokenizer.set_scale(std)  # type: ignore[operator]
+        facts = {"latent_std": std, "trained_s": training.state.elapsed_s}
+        main_first(around.ranks, lambda: folder.finish(facts, tokenizer))
+    if around.ranks.is_main:
+        shutil.rmtree(folder.path / "frames", ignore_errors=True)
+    folder.load_result(tokenizer, what="tokenizer")
+    return tokenizer.eval().requires_grad_(False)
+
+
+def prepare_tokenizer(
+    tokenizer: nn.Module,
+    store: EpisodeStore,
+    config: TokenizerTrainingConfig,
+    *,
+    cache_path: Path,
+    run_config: dict[str, Any],
+    around: Surroundings,
+) -> Training:
+    """Put objective, optimiser, sampler and generator together, at step 0.
+
+    Args:
+        tokenizer: Freshly made.
+        store: Where the frames come from.
+        config: How it will be trained.
+        cache_path: Where decoded frames are kept: training would wait for the codec.
+        run_config: What checkpoints record.
+        around: Seed and ranks.
+    """
+    ranks, seed = around.ranks, around.seed
+    objective = TokenizerObjective(tokenizer, latent_noise=config.latent_noise).to(ranks.device)
+    windows = list_windows(store.index, config.window_length)
+    sampler = WindowSampler(
+        windows,
+        SamplerConfig(batch_size=config.batch_size, seed=child_seed(seed, "tokenizer", "windows")),
+        rank=ranks.rank,
+        num_ranks=ranks.num_ranks,
+    )
+    cache = FrameCache.build(store, cache_path) if ranks.is_main else None
+    ranks.wait()
+    cache = cache or FrameCache.build(store, cache_path)
+    rng = torch.Generator(ranks.device)
+    rng.manual_seed(child_seed(seed, "tokenizer", "loss", ranks.rank))
+
+    def compute_loss(wrapped: nn.Module, frames: Any, state: TrainState) -> LossReport:
+        return wrapped(frames, rng=state.rng)
+
+    return Training(
+        kind="tokenizer",
+        state=TrainState(
+            objective=objective,
+            average=Average(objective),
+            optimizer=make_optimizer(objective, config.optim),
+            rng=rng,
+            sampler=sampler,
+        ),
+        next_batch=lambda: _read(cache, sampler.next_batch()).to(ranks.device),
+        compute_loss=compute_loss,
+        frames_per_step=config.batch_size * config.window_length,
+        optim=config.optim,
+        config=run_config,
+    )
+
+
+@torch.no_grad()
+def measure_latent_std(
+    tokenizer: nn.Module, store: EpisodeStore, cache: FrameCache, *, seed: int
+) -> float:
+    """Return the std of raw latents over frames drawn from the training set, tasks alike.
+
+    The dynamics sees latents divided by it: noise has std 1, so data must have it too.
+    """
+    config = SamplerConfig(
+        batch_size=_MEASURED_BATCH_SIZE, seed=child_seed(seed, "tokenizer", "scale")
+    )
+    sampler = WindowSampler(list_windows(store.index, 1), config)
+    device = next(tokenizer.parameters()).device
+    raw = torch.cat(
+        [
+            tokenizer.embed(_read(cache, sampler.next_batch()).to(device)).float().cpu()  # type: ignore[operator]
+            for _ in range(_NUM_MEASURED_BATCHES)
+        ]
+    )
+    return float(raw.double().std())
+
+
+def _read(cache: FrameCache, refs: Sequence[WindowRef]) -> UInt8[Tensor, "b t h w 3"]:
+    return torch.from_numpy(np.stack([cache.read(ref) for ref in refs]))
