@@ -77,7 +77,8 @@ class Episode:
         """Check lengths, dtypes and ranges."""
         self._check_lengths()
         self._check_dtypes()
-        if len(self.actions) and float(np.abs(self.actions).max()) > 1.0:
+        # Written so that a NaN is refused too.
+        if len(self.actions) and not float(np.abs(self.actions).max()) <= 1.0:
             raise ShapeError(
                 f"Actions must lie in [-1, 1], got a lane at {np.abs(self.actions).max():.4g} "
                 f"in an episode of '{self.task}'. Clip them before building an Episode."

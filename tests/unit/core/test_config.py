@@ -1,0 +1,89 @@
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reverie.core.config import from_dict, replace_path, to_dict
+from reverie.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inner:
+    rate: float = 0.5
+    kind: Literal["conv", "causal"] = "conv"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outer:
+    inner: Inner = Inner()
+    sizes: tuple[int, ...] = (1, 2)
+    pair: tuple[int, str] = (3, "x")
+    names: dict[str, int] | None = None
+    width: int | Literal["auto"] = "auto"
+    is_fast: bool = False
+
+
+@given(
+    rate=st.floats(allow_nan=False, allow_infinity=False),
+    sizes=st.lists(st.integers()).map(tuple),
+    names=st.none() | st.dictionaries(st.text(), st.integers()),
+    width=st.just("auto") | st.integers(),
+)
+def test_a_config_survives_json(rate: float, sizes: Any, names: Any, width: Any) -> None:
+    config = Outer(inner=Inner(rate=rate), sizes=sizes, names=names, width=width)
+    assert from_dict(Outer, json.loads(json.dumps(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"widht": 3}, "Unknown Outer field 'widht'. Did you mean 'width'\\? Outer has: inner,"),
+        ({"inner": {"rate": 1.0}}, "Inner is missing kind. It was probably written by another"),
+        ({"inner": {"rate": "fast", "kind": "conv"}}, "rate must be .*float.*, got 'fast'"),
+        ({"inner": {"rate": 1.0, "kind": "cnov"}}, "kind must be one of .*'cnov'"),
+        ({"inner": 3}, "Inner needs a mapping of its fields, got 3"),
+        ({"sizes": [1, "2"]}, "sizes must be .*int.*, got '2'"),
+        ({"sizes": [1, True]}, "sizes must be .*int.*, got True"),
+        ({"pair": [3]}, "pair must be tuple"),
+        ({"is_fast": 1}, "is_fast must be .*bool.*, got 1"),
+        ({"width": 1.5}, "width must be .*int.*, got 1.5. Or: width must be one of"),
+    ],
+)
+def test_a_value_that_does_not_belong_is_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        from_dict(Outer, to_dict(Outer()) | changes)
+
+
+def test_a_missing_key_is_refused_even_where_the_field_has_a_default() -> None:
+    values = to_dict(Outer())
+    del values["sizes"], values["width"]
+    with pytest.raises(ConfigError, match="Outer is missing sizes, width"):
+        from_dict(Outer, values)
+
+
+def test_a_whole_number_may_stand_for_a_fraction_but_not_the_other_way() -> None:
+    config = from_dict(Inner, {"rate": 2, "kind": "conv"})
+    assert type(config.rate) is float
+    with pytest.raises(ConfigError, match="sizes must be"):
+        from_dict(Outer, to_dict(Outer()) | {"sizes": [1.0]})
+
+
+def test_a_path_changes_one_field_and_nothing_else() -> None:
+    config = replace_path(Outer(), "inner.rate", 2)
+    assert config == Outer(inner=Inner(rate=2.0))
+    with pytest.raises(ConfigError, match="Unknown config field 'rat'. Did you mean 'rate'"):
+        replace_path(Outer(), "inner.rat", 1.0)
+    with pytest.raises(ConfigError, match="^rate must be .*float.*, got .high"):
+        replace_path(Outer(), "inner.rate", "high")
+
+
+def test_a_config_that_holds_an_object_cannot_be_saved() -> None:
+    @dataclass(frozen=True)
+    class Odd:
+        thing: Any
+
+    with pytest.raises(ConfigError, match="plain values only"):
+        to_dict(Odd(object()))
