@@ -7,6 +7,7 @@ here by the older rule.
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from jaxtyping import UInt8
 CANVAS_PX = 224
 FONT_FILE = "DejaVuSans-Bold.ttf"
 
+Point = tuple[int | float, int | float]
 Color = tuple[int, int, int] | tuple[int, int, int, int]
 
 
@@ -45,9 +47,7 @@ def fill_rows(
         pygame.draw.line(surface, color, (x, row), (x + width - 1, row))
 
 
-def fill_polygon(
-    surface: pygame.Surface, color: Color, vertices: Sequence[tuple[float, float]]
-) -> None:
+def fill_polygon(surface: pygame.Surface, color: Color, vertices: Sequence[Point]) -> None:
     """Fill a polygon by the scan-line rule of pygame 2.6.1; vertices are truncated."""
     points = [(int(x), int(y)) for x, y in vertices]
     first, last = min(y for _, y in points), max(y for _, y in points)
@@ -92,16 +92,27 @@ def bold_text(text: str, size_px: int, color: Color) -> pygame.Surface:
 class StaticLayer:
     """A picture that is painted again only when what it shows has changed."""
 
-    def __init__(self, paint: Callable[[pygame.Surface, Hashable], None]) -> None:
-        """Remember how to paint the picture of a key onto a black canvas."""
+    def __init__(
+        self, paint: Callable[[pygame.Surface, Any], None], *, color_key: Color | None = None
+    ) -> None:
+        """Remember how to paint the picture of a key.
+
+        Args:
+            paint: Paints the picture of a key (given second) onto a fresh canvas (given first).
+            color_key: Where given, the fresh canvas has this colour and it stays transparent.
+        """
         self._paint = paint
+        self._color_key = color_key
         self._key: Hashable = None
         self._picture: pygame.Surface | None = None
 
     def show(self, canvas: pygame.Surface, key: Hashable) -> None:
-        """Copy the picture of ``key`` over the whole canvas."""
+        """Put the picture of ``key`` over the whole canvas."""
         if self._picture is None or key != self._key:
             self._picture = new_canvas()
+            if self._color_key is not None:
+                self._picture.fill(self._color_key)
+                self._picture.set_colorkey(self._color_key, pygame.RLEACCEL)
             self._paint(self._picture, key)
             self._key = key
         canvas.blit(self._picture, (0, 0))

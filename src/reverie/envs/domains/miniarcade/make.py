@@ -8,7 +8,10 @@ from reverie.envs.game_env import GameEnv
 from reverie.envs.spec import TaskSpec
 
 _GAMES = {
+    "cartpole": "cartpole",
     "point-maze": "point_maze",
+    "pong": "pong",
+    "reacher": "reacher",
 }
 """Beginning of a task's short name to the module of its game; each has ``make_game(variant)``."""
 

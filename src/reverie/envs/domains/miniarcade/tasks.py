@@ -32,9 +32,31 @@ def _task(
     )
 
 
+_PUSH = ("push right",)
+_CARTPOLE_RULE = "clip(return / 500, 0, 1)"
+_REACHER_RULE = "clip(return / 200, 0, 1)"
+_TORQUES = ("shoulder torque", "elbow torque")
 _MAZE_RULE = "1 if the goal is reached at the last step, else 0"
 
 TASKS = (
+    _task(
+        "pong",
+        "Score against an AI opponent",
+        ("move down",),
+        max_steps=500,
+        score_rule="clip((return + 3) / 6, 0, 1)",
+        is_targeted=True,
+    ),
+    *(
+        _task(f"cartpole-{variant}", text, _PUSH, max_steps=500, score_rule=_CARTPOLE_RULE)
+        for variant, text in (
+            ("balance", "Balance the pole"),
+            ("swingup", "Swing up the pole and balance it"),
+            ("balance-sparse", "Balance the pole"),
+            ("swingup-sparse", "Swing up the pole and balance it"),
+            ("tremor", "Balance the pole amidst disturbances"),
+        )
+    ),
     _task(
         "point-maze-var1",
         "Navigate to the target location",
@@ -65,5 +87,22 @@ TASKS = (
         score_rule=_MAZE_RULE,
         split="unseen",
         is_targeted=True,
+    ),
+    _task(
+        "reacher-easy",
+        "Reach for the red target",
+        _TORQUES,
+        max_steps=200,
+        score_rule=_REACHER_RULE,
+        split="unseen",
+        is_targeted=True,
+    ),
+    _task(
+        "reacher-hard",
+        "Reach for the small red target",
+        _TORQUES,
+        max_steps=200,
+        score_rule=_REACHER_RULE,
+        split="extra",
     ),
 )

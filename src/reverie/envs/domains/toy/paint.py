@@ -69,9 +69,10 @@ class PaintGame:
         else:
             state.velocity_x = SPEED_PX * right + rng.normal(0.0, 0.3)
             state.velocity_y = SPEED_PX * down + rng.normal(0.0, 0.3)
-        floor = BOX_HEIGHT_PX - DOT_RADIUS_PX
-        state.x = min(max(state.x + state.velocity_x, DOT_RADIUS_PX), NATIVE_PX - DOT_RADIUS_PX)
-        state.y = min(max(state.y + state.velocity_y, DOT_RADIUS_PX), floor)
+        low, right_end = float(DOT_RADIUS_PX), float(NATIVE_PX - DOT_RADIUS_PX)
+        floor = float(BOX_HEIGHT_PX - DOT_RADIUS_PX)
+        state.x = min(max(state.x + state.velocity_x, low), right_end)
+        state.y = min(max(state.y + state.velocity_y, low), floor)
         state.steps += 1
         state.is_over = self._falls and state.y >= floor
         reward = (-1.0 if state.is_over else 1.0) if self._falls else self._closeness()

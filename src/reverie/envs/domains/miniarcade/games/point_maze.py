@@ -74,7 +74,7 @@ class PointMaze:
         margin = 2 * RADIUS_PX
         self._grown = [wall.inflate(margin, margin) for wall in self._obstacles]
         self._background = StaticLayer(self._paint_background)
-        self._walls = _wall_picture(self._obstacles)
+        self._walls = StaticLayer(self._paint_walls, color_key=_COLOR_KEY)
 
     def is_wall(self, row: int, column: int) -> bool:
         """Tell whether a cell is an obstacle."""
@@ -106,7 +106,8 @@ class PointMaze:
         wind_x, wind_y = self.wind_at(state.x, state.y)
         state.velocity_x = float(velocity[0]) + wind_x
         state.velocity_y = float(velocity[1]) + wind_y
-        low, high = AREA_LEFT_PX + RADIUS_PX + 1, AREA_LEFT_PX + AREA_SIDE_PX - RADIUS_PX - 1
+        low = float(AREA_LEFT_PX + RADIUS_PX + 1)
+        high = float(AREA_LEFT_PX + AREA_SIDE_PX - RADIUS_PX - 1)
         x = min(max(state.x + state.velocity_x, low), high)
         if not self.collides(x, state.y):
             state.x = x
@@ -171,7 +172,7 @@ class PointMaze:
         self._draw_wind(canvas)
         self._draw_goal(canvas, float(rng.normal(0.0, 0.02)))
         self._draw_trail(canvas)
-        canvas.blit(self._walls, (0, 0))
+        self._walls.show(canvas, None)
         agent = (int(state.x), int(state.y))
         pygame.draw.circle(canvas, (255, 180, 80), agent, RADIUS_PX)
         pygame.draw.circle(canvas, (255, 120, 0), agent, RADIUS_PX, 1)
@@ -207,6 +208,12 @@ class PointMaze:
         tint = new_layer(CELL_SIDE_PX, CELL_SIDE_PX)
         tint.fill((90, 150, 210, 55))
         canvas.blit(tint, cell_rect(*wind_cell).topleft)
+
+    def _paint_walls(self, canvas: pygame.Surface, key: None) -> None:
+        for wall in self._obstacles:
+            pygame.draw.rect(canvas, (30, 30, 35), wall.move(1, 1), border_radius=4)
+            pygame.draw.rect(canvas, _OUTLINE, wall, border_radius=4)
+            pygame.draw.rect(canvas, (120, 120, 130), wall, 1, border_radius=4)
 
     def _draw_wind(self, canvas: pygame.Surface) -> None:
         spacing, centre, low, high = 16, CELL_SIDE_PX / 2, 12.0, 25.0
@@ -265,17 +272,6 @@ def cell_at(x: float, y: float) -> tuple[int, int]:
     side = AREA_SIDE_PX / NUM_CELLS
     row, column = int((y - AREA_LEFT_PX) / side), int((x - AREA_LEFT_PX) / side)
     return min(max(row, 0), NUM_CELLS - 1), min(max(column, 0), NUM_CELLS - 1)
-
-
-def _wall_picture(obstacles: list[pygame.Rect]) -> pygame.Surface:
-    picture = new_canvas()
-    picture.fill(_COLOR_KEY)
-    picture.set_colorkey(_COLOR_KEY, pygame.RLEACCEL)
-    for wall in obstacles:
-        pygame.draw.rect(picture, (30, 30, 35), wall.move(1, 1), border_radius=4)
-        pygame.draw.rect(picture, _OUTLINE, wall, border_radius=4)
-        pygame.draw.rect(picture, (120, 120, 130), wall, 1, border_radius=4)
-    return picture
 
 
 @cache
