@@ -15,6 +15,9 @@ from reverie.nn.rope import rotate
 MAX_LOGIT = 50.0
 """No attention logit can exceed this, whatever the inputs: it replaces a tanh soft-cap."""
 
+SHORT_SEQUENCE = 64
+"""Up to this many positions, attention on a CPU is written out instead of fused."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeysValues:
@@ -88,17 +91,8 @@ class Attention(nn.Module):
         past = self.project_past(x)
         query = rotate(self.project_query(x), positions)
         key = rotate(past.keys, positions)
-        if mask is not None and mask.ndim == 3:
-            mask = mask[:, None]
-        mixed = functional.scaled_dot_product_attention(
-            rearrange(query, "r p h c -> r h p c"),
-            rearrange(key, "r p g c -> r g p c"),
-            rearrange(past.values, "r p g c -> r g p c"),
-            attn_mask=mask,
-            scale=1.0,
-            enable_gqa=self.num_kv_heads != self.num_heads,
-        )
-        return self.out(rearrange(mixed, "r h p c -> r p (h c)")), past
+        mixed = attend(query, key, past.values, mask)
+        return self.out(rearrange(mixed, "r p h c -> r p (h c)")), past
 
     def step(
         self, x: Float[Tensor, "b n m"], position: int, past: list[PastBlock]
@@ -122,6 +116,51 @@ class Attention(nn.Module):
         pieces = zip(weights.split(sizes, dim=-1), blocks, strict=True)
         mixed = torch.stack([_mix(piece, block) for piece, block in pieces]).sum(dim=0)
         return self.out(rearrange(mixed, "b n g j c -> b n (g j c)")), now
+
+
+def attend(
+    query: Float[Tensor, "r p h c"],
+    key: Float[Tensor, "r p g c"],
+    value: Float[Tensor, "r p g c"],
+    mask: Bool[Tensor, "*r p p"] | None,
+) -> Float[Tensor, "r p h c"]:
+    """Mix values by softmax(query . key); queries carry their scale already.
+
+    Short sequences on a CPU are written out: there the fused kernel is three to four times slower
+    than three plain operations, forward and backward.
+    """
+    if mask is not None and mask.ndim == 3:
+        mask = mask[:, None]
+    queries = rearrange(query, "r p h c -> r h p c")
+    keys, values = (rearrange(x, "r p g c -> r g p c") for x in (key, value))
+    if query.device.type == "cpu" and query.shape[1] <= SHORT_SEQUENCE:
+        mixed = _attend_plainly(queries, keys, values, mask)
+    else:
+        mixed = functional.scaled_dot_product_attention(
+            queries,
+            keys.to(queries.dtype),
+            values.to(queries.dtype),
+            attn_mask=mask,
+            scale=1.0,
+            enable_gqa=keys.shape[1] != queries.shape[1],
+        )
+    return rearrange(mixed, "r h p c -> r p h c")
+
+
+def _attend_plainly(
+    query: Float[Tensor, "r h p c"],
+    key: Float[Tensor, "r g p c"],
+    value: Float[Tensor, "r g p c"],
+    mask: Bool[Tensor, "*r #h p p"] | None,
+) -> Float[Tensor, "r h p c"]:
+    repeats = query.shape[1] // key.shape[1]
+    if repeats > 1:
+        key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
+    with torch.autocast(query.device.type, enabled=False):
+        logits = query.float() @ rearrange(key.float(), "r h p c -> r h c p")
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        return (torch.softmax(logits, dim=-1) @ value.float()).to(value.dtype)
 
 
 def _logits(query: Float[Tensor, "b n g j c"], block: PastBlock) -> Float[Tensor, "b n g j p"]:

@@ -22,7 +22,8 @@ def rotate(
     half = x.shape[-1] // 2
     exponents = torch.arange(half, device=x.device, dtype=torch.float32) / half
     angles = positions.to(torch.float32)[:, None] * BASE ** (-exponents)
-    cos, sin = angles.cos()[:, None, :], angles.sin()[:, None, :]
-    first, second = x[..., :half].float(), x[..., half:].float()
-    turned = torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
-    return turned.to(x.dtype)
+    cos, sin = angles.cos(), angles.sin()
+    kept = torch.cat([cos, cos], dim=-1)[:, None]
+    crossed = torch.cat([-sin, sin], dim=-1)[:, None]
+    wide = x.float()
+    return (wide * kept + wide.roll(half, dims=-1) * crossed).to(x.dtype)
