@@ -1,15 +1,14 @@
-"""One shard on disk: a file of frame strips and a small table, which is renamed last.
+"""One shard on disk: a file of frame strips and lanes, and a small table, which is renamed last.
 
-A writer appends the strips of an episode to its own ``.frames`` file, flushes them, then writes
-the whole table anew under a temporary name and renames it. So a table never lists what is not
-on the disk, and writers never need a lock.
+A writer appends an episode to its own ``.frames`` file, flushes it, then writes the whole table
+anew under a temporary name and renames it. So a table never lists what is not on the disk, what
+a reader knows stays where it is, and writers never need a lock.
 """
 
 import hashlib
 import json
 import math
 import os
-import struct
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +22,12 @@ from reverie.core.files import digest, write_bytes
 from reverie.core.types import Episode, FrameSpec
 from reverie.data.codecs import STRIP_FRAMES, encode_strip
 
-TABLE_MAGIC = b"RVTABLE1"
+TABLE_WORD = "reverie-shard"
 TABLE_VERSION = 1
 MAX_EPISODES_PER_SHARD = 64
 """A shard is closed after this many: rewriting its table stays cheap."""
 MAX_SHARD_BYTES = 256 << 20
 
-_HEADER = struct.Struct("<8sI16s")
 STRIP_DTYPE = np.dtype([("offset", "<u8"), ("size", "<u4"), ("checksum", "<u8")])
 """One row per strip: where it lies in the frames file, and the BLAKE2b-64 of its bytes."""
 
@@ -57,18 +55,13 @@ class EpisodeEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where the arrays of one episode lie."""
+    """Where the lanes of one episode lie: strip table, actions, rewards and details."""
 
-    table: Path
-    """Its payload holds the strip table, the actions, the rewards and the details."""
+    file: Path
+    """The frames file of the shard; only ever appended to."""
     offset: int
     size: int
     checksum: str
-
-    @property
-    def frames_file(self) -> Path:
-        """The file of strips beside the table."""
-        return self.table.with_suffix(".frames")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -106,8 +99,7 @@ class ShardWriter:
         self._codec = codec
         self._frame_spec = frame_spec
         self._stem: Path | None = None
-        self._headers: list[dict[str, Any]] = []
-        self._payloads: list[bytes] = []
+        self._rows: list[dict[str, Any]] = []
         self._num_bytes = 0
 
     def __enter__(self) -> Self:
@@ -115,7 +107,8 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Do nothing: every episode is on disk once ``append`` has returned."""
+        """Leave the shard: every episode is on disk once ``append`` has returned."""
+        self._stem = None
 
     def append(self, episode: Episode, *, id: str | None = None) -> str:
         """Store an episode; when this returns, it survives a crash.
@@ -138,22 +131,26 @@ class ShardWriter:
             encode_strip(episode.frames[start : start + STRIP_FRAMES], codec=self._codec)
             for start in range(0, len(episode.frames), STRIP_FRAMES)
         ]
-        if (
-            self._stem is None
-            or len(self._headers) >= MAX_EPISODES_PER_SHARD
-            or self._num_bytes >= MAX_SHARD_BYTES
-        ):
-            self._stem = self._folder / uuid.uuid4().hex
-            self._headers, self._payloads, self._num_bytes = [], [], 0
-        offset = _append_flushed(self._stem.with_suffix(".frames"), b"".join(strips))
-        payload = _pack_payload(episode, strips, offset)
-        name = id or digest(payload + str((episode.task, episode.source, episode.seed)).encode())
-        self._headers.append(_entry_header(episode, name))
-        self._payloads.append(payload)
-        self._num_bytes = offset + sum(map(len, strips))
-        table = _pack_table(self._headers, self._payloads, self._num_bytes)
-        write_bytes(self._stem.with_suffix(".table"), table)
+        lanes = (episode.actions.astype("<f4").tobytes(), episode.rewards.astype("<f4").tobytes())
+        identity = _json([episode.task, episode.source, int(episode.seed)])
+        name = id or digest(b"".join([*strips, *lanes, identity]))
+        stem = self._next_stem()
+        # Until the table is written, this shard is not to be used again.
+        self._stem = None
+        content, place = _pack_episode(episode, strips, self._num_bytes)
+        _append_flushed(stem.with_suffix(".frames"), content, expected_size=self._num_bytes)
+        self._num_bytes += len(content)
+        self._rows.append({"entry": _to_plain(_make_entry(episode, name)), "place": place})
+        _write_table(stem.with_suffix(".table"), self._rows, self._num_bytes)
+        self._stem = stem
         return name
+
+    def _next_stem(self) -> Path:
+        is_full = len(self._rows) >= MAX_EPISODES_PER_SHARD or self._num_bytes >= MAX_SHARD_BYTES
+        if self._stem is not None and not is_full:
+            return self._stem
+        self._rows, self._num_bytes = [], 0
+        return self._folder / uuid.uuid4().hex
 
 
 def read_table(path: Path) -> list[tuple[EpisodeEntry, Place]]:
@@ -162,40 +159,31 @@ def read_table(path: Path) -> list[tuple[EpisodeEntry, Place]]:
     Raises:
         DataError: The table or its frames file is damaged, truncated, missing or too new.
     """
-    with path.open("rb") as stream:
-        start = stream.read(_HEADER.size)
-        if len(start) < _HEADER.size or not start.startswith(TABLE_MAGIC):
-            raise damaged(path, "is not a shard table, or its beginning is damaged")
-        _, length, checksum = _HEADER.unpack(start)
-        content = stream.read(min(length, path.stat().st_size))
-    if len(content) != length or bytes.fromhex(digest(content)) != checksum:
-        raise damaged(path, "has a damaged or truncated header")
-    header = json.loads(content)
-    if header["version"] != TABLE_VERSION:
+    title, _, content = path.read_bytes().partition(b"\n")
+    words = title.split(b" ")
+    if len(words) != 3 or words[0] != TABLE_WORD.encode():  # noqa: PLR2004
+        raise damaged(path, "is not a shard table, or its first line is damaged")
+    if words[2] != digest(words[1] + content).encode():
+        raise damaged(path, "is damaged or truncated: its checksum does not fit")
+    if words[1] != str(TABLE_VERSION).encode():
         raise DataError(
-            f"{path} has version {header['version']}, this Reverie reads {TABLE_VERSION}. "
+            f"{path} has version {words[1].decode()}, this Reverie reads {TABLE_VERSION}. "
             f"Update Reverie to read it."
         )
-    _check_size(path, _HEADER.size + length + sum(item["size"] for item in header["episodes"]))
-    _check_size(path.with_suffix(".frames"), header["frames_bytes"])
-    listed: list[tuple[EpisodeEntry, Place]] = []
-    offset = _HEADER.size + length
-    for item in header["episodes"]:
-        place = Place(table=path, offset=offset, size=item["size"], checksum=item["checksum"])
-        offset += place.size
-        fields = item["entry"]
-        score = math.nan if fields["score"] is None else fields["score"]
-        listed.append((EpisodeEntry(**{**fields, "score": score}), place))
-    return listed
+    table = json.loads(content)
+    frames_file = path.with_suffix(".frames")
+    _check_size(frames_file, table["num_bytes"])
+    return [
+        (_from_plain(row["entry"]), Place(file=frames_file, **row["place"]))
+        for row in table["episodes"]
+    ]
 
 
 def read_lanes(entry: EpisodeEntry, place: Place) -> Lanes:
     """Read the arrays of one episode, all but the frames."""
-    with place.table.open("rb") as stream:
-        stream.seek(place.offset)
-        payload = stream.read(place.size)
-    if len(payload) != place.size or digest(payload) != place.checksum:
-        raise damaged(place.table, f"is damaged at episode '{entry.id}'")
+    payload = _read_bytes(place.file, place.offset, place.size)
+    if digest(payload) != place.checksum:
+        raise damaged(place.file, f"is damaged at episode '{entry.id}'")
     num_strips = math.ceil(entry.num_frames / STRIP_FRAMES)
     num_actions = entry.num_steps * entry.action_width
     strips = np.frombuffer(payload, dtype=STRIP_DTYPE, count=num_strips)
@@ -203,7 +191,7 @@ def read_lanes(entry: EpisodeEntry, place: Place) -> Lanes:
     actions = np.frombuffer(payload, dtype="<f4", count=num_actions, offset=offset)
     offset += actions.nbytes
     rewards = np.frombuffer(payload, dtype="<f4", count=entry.num_steps, offset=offset)
-    details = json.loads(payload[offset + rewards.nbytes :])
+    details = json.loads(bytes(payload[offset + rewards.nbytes :]))
     names = tuple(name for name, count in details["behaviours"] for _ in range(count))
     return Lanes(
         strips=strips,
@@ -218,31 +206,37 @@ def read_strips(place: Place, strips: np.ndarray) -> list[memoryview]:
     """Read neighbouring strips in one go and verify each one's checksum."""
     start = int(strips["offset"][0])
     size = int(strips["offset"][-1]) + int(strips["size"][-1]) - start
-    try:
-        with place.frames_file.open("rb", buffering=0) as stream:
-            content = memoryview(os.pread(stream.fileno(), size, start))
-    except FileNotFoundError as error:
-        raise damaged(place.frames_file, "is missing") from error
+    content = memoryview(_read_bytes(place.file, start, size))
     pieces: list[memoryview] = []
     for offset, length, checksum in strips.tolist():
         piece = content[offset - start : offset - start + length]
         if len(piece) != length or strip_checksum(piece) != checksum:
-            raise damaged(place.frames_file, f"is damaged or truncated near byte {offset}")
+            raise damaged(place.file, f"is damaged or truncated near byte {offset}")
         pieces.append(piece)
     return pieces
 
 
-def _append_flushed(path: Path, content: bytes) -> int:
+def _append_flushed(path: Path, content: bytes, *, expected_size: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as stream:
-        offset = stream.tell()
+        assert stream.tell() == expected_size, f"{path} has {stream.tell()} bytes: two writers?"
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    return offset
 
 
-def _pack_payload(episode: Episode, strips: list[bytes], offset: int) -> bytes:
+def _read_bytes(path: Path, offset: int, size: int) -> bytes:
+    try:
+        with path.open("rb", buffering=0) as stream:
+            return os.pread(stream.fileno(), size, offset)
+    except FileNotFoundError as error:
+        raise damaged(path, "is missing") from error
+
+
+def _pack_episode(
+    episode: Episode, strips: list[bytes], offset: int
+) -> tuple[bytes, dict[str, Any]]:
+    """Return the bytes of an episode that begins at ``offset``, and the place of its lanes."""
     rows = np.zeros(len(strips), dtype=STRIP_DTYPE)
     sizes = np.array([len(strip) for strip in strips])
     rows["size"] = sizes
@@ -252,32 +246,43 @@ def _pack_payload(episode: Episode, strips: list[bytes], offset: int) -> bytes:
         "behaviours": _run_lengths(episode.behaviours),
         "parameters": dict(episode.parameters),
     }
-    lanes = (episode.actions.astype("<f4"), episode.rewards.astype("<f4"))
-    return b"".join([rows.tobytes(), *(lane.tobytes() for lane in lanes), _json(details)])
+    arrays = (rows, episode.actions.astype("<f4"), episode.rewards.astype("<f4"))
+    lanes = b"".join([*(array.tobytes() for array in arrays), _json(details)])
+    place = {
+        "offset": offset + int(sizes.sum()),
+        "size": len(lanes),
+        "checksum": digest(lanes),
+    }
+    return b"".join([*strips, lanes]), place
 
 
-def _entry_header(episode: Episode, name: str) -> dict[str, Any]:
-    entry = EpisodeEntry(
+def _make_entry(episode: Episode, name: str) -> EpisodeEntry:
+    return EpisodeEntry(
         id=name,
         task=episode.task,
         source=episode.source,
-        seed=episode.seed,
+        seed=int(episode.seed),
         num_steps=episode.num_steps,
         action_width=episode.actions.shape[1],
-        terminated=episode.terminated,
-        score=episode.score,
+        terminated=bool(episode.terminated),
+        score=float(episode.score),
     )
+
+
+def _to_plain(entry: EpisodeEntry) -> dict[str, Any]:
     return {**asdict(entry), "score": None if math.isnan(entry.score) else entry.score}
 
 
-def _pack_table(headers: list[dict[str, Any]], payloads: list[bytes], frames_bytes: int) -> bytes:
-    episodes = [
-        {"entry": header, "size": len(payload), "checksum": digest(payload)}
-        for header, payload in zip(headers, payloads, strict=True)
-    ]
-    content = _json({"version": TABLE_VERSION, "frames_bytes": frames_bytes, "episodes": episodes})
-    start = _HEADER.pack(TABLE_MAGIC, len(content), bytes.fromhex(digest(content)))
-    return b"".join([start, content, *payloads])
+def _from_plain(fields: dict[str, Any]) -> EpisodeEntry:
+    score = math.nan if fields["score"] is None else fields["score"]
+    return EpisodeEntry(**{**fields, "score": score})
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]], num_bytes: int) -> None:
+    content = _json({"num_bytes": num_bytes, "episodes": rows})
+    version = str(TABLE_VERSION)
+    title = f"{TABLE_WORD} {version} {digest(version.encode() + content)}\n"
+    write_bytes(path, title.encode() + content)
 
 
 def _run_lengths(names: tuple[str, ...]) -> list[list[Any]]:

@@ -72,8 +72,8 @@ class Window:
 class EpisodeStore:
     """A folder of episodes. What it lists is whole; what is not listed is ignored."""
 
-    def __init__(self, path: Path, spec: StoreSpec) -> None:
-        """Use ``create``, ``open`` or ``open_or_create``."""
+    def __init__(self, path: Path, spec: StoreSpec, *, tables: Sequence[Path] = ()) -> None:
+        """List only the given tables; use ``create``, ``open`` or ``open_or_create`` for all."""
         self.path = path
         self.spec = spec
         self._seen: dict[Path, tuple[int, int]] = {}
@@ -82,7 +82,7 @@ class EpisodeStore:
         self._index: tuple[EpisodeEntry, ...] = ()
         self._lanes: dict[str, Lanes] = {}
         self._pool: ThreadPoolExecutor | None = None
-        self.refresh()
+        self._list(tables)
 
     def __reduce__(self) -> tuple[Callable[[Path], "EpisodeStore"], tuple[Path]]:
         """Open anew in the process that unpickles."""
@@ -115,7 +115,7 @@ class EpisodeStore:
             DataError: There is no store, or one of its shards is damaged.
         """
         path = Path(path)
-        return EpisodeStore(path, read_store_spec(path))
+        return EpisodeStore(path, read_store_spec(path), tables=list_tables(path))
 
     @staticmethod
     def open_or_create(
@@ -162,7 +162,11 @@ class EpisodeStore:
     def refresh(self) -> int:
         """Notice what writers have added; return how many episodes are new."""
         before = len(self._places)
-        for path in list_tables(self.path):
+        self._list(list_tables(self.path))
+        return len(self._places) - before
+
+    def _list(self, tables: Sequence[Path]) -> None:
+        for path in tables:
             status = path.stat()
             stamp = (status.st_ino, status.st_mtime_ns)
             if self._seen.get(path) != stamp:
@@ -174,7 +178,6 @@ class EpisodeStore:
             for entry, place in self._tables[path]
         }
         self._index = tuple(self._places[name][0] for name in sorted(self._places))
-        return len(self._places) - before
 
     def writer(self) -> ShardWriter:
         """Return a writer with shards of its own; every process makes one."""
@@ -253,7 +256,7 @@ class EpisodeStore:
                     frame_spec=self.frame_spec,
                 )
             except DataError as error:
-                raise damaged(place.frames_file, f"cannot be decoded: {error}") from error
+                raise damaged(place.file, f"cannot be decoded: {error}") from error
             low, high = max(begin, start), min(begin + size, start + length)
             out[low - start : high - start] = frames[low - begin : high - begin]
 

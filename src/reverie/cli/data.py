@@ -1,0 +1,101 @@
+"""The commands ``reverie data show`` and ``reverie data check``."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from reverie.core.errors import ConfigError
+from reverie.core.files import write_bytes
+from reverie.data.check import StoreReport, check_store, repair_store
+from reverie.data.sheet import draw_sheet
+from reverie.data.store import EpisodeEntry, EpisodeStore
+
+
+def show(store: Path, /, *, out: Path | None = None, rows: int = 2, columns: int = 10) -> None:
+    """Describe stored episodes in a table, and draw a contact sheet of their frames.
+
+    Look at your data before you train on it: a black frame, a still episode or a mirrored colour
+    is seen here in a second and costs a day later.
+
+    Example: reverie data show data/episodes --out sheet.png
+
+    Args:
+        store: Folder of the store.
+        out: Where to save the sheet, as PNG; without it only the table is shown.
+        rows: Episodes per task on the sheet.
+        columns: Frames per episode on the sheet.
+    """
+    opened = EpisodeStore.open(store)
+    Console().print(_tabulate(opened))
+    if out is None:
+        return
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"The sheet is written as PNG, got --out {out}. Name it sheet.png.")
+    sheet = draw_sheet(opened, rows_per_task=rows, num_columns=columns)
+    _, content = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_bytes(out, content.tobytes())
+    Console().print(f"Saved {out} ({sheet.shape[1]}x{sheet.shape[0]} pixels).")
+
+
+def check(store: Path, /, *, repair: bool = False) -> int:
+    """Verify every checksum and decode every frame; the exit code is 1 if anything is damaged.
+
+    Example: reverie data check data/episodes
+
+    Args:
+        store: Folder of the store.
+        repair: Move damaged shards to the folder 'quarantine' of the store, and delete what
+            killed writers left behind more than an hour ago.
+    """
+    console = Console()
+    with console.status("reading") as status:
+        report = check_store(
+            store, progress=lambda done, total: status.update(f"shard {done} of {total}")
+        )
+    for problem in report.problems:
+        console.print(f"[red]damaged[/red] {problem}", highlight=False, soft_wrap=True)
+    if repair:
+        repair_store(store, report)
+    console.print(_summary(store, report, repair), highlight=False, soft_wrap=True)
+    return 0 if report.is_good else 1
+
+
+COMMANDS = {"show": show, "check": check}
+
+
+def _summary(store: Path, report: StoreReport, is_repaired: bool) -> str:
+    state = "good" if report.is_good else f"{len(report.problems)} damaged shards"
+    moved = ", moved to quarantine" if is_repaired and report.problems else ""
+    per_frame = report.num_bytes / max(report.num_frames, 1) / 1000
+    return (
+        f"{store}: {state}{moved}; {report.num_episodes} episodes, {report.num_frames} frames, "
+        f"{report.num_bytes / 1e6:.1f} MB ({per_frame:.2f} KB a frame); "
+        f"{len(report.leftovers)} unlisted leftovers."
+    )
+
+
+def _tabulate(store: EpisodeStore) -> Table:
+    spec = store.frame_spec
+    title = f"{store.path}: {spec.height_px}x{spec.width_px} frames, codec {store.spec.codec}"
+    table = Table(title=title)
+    for name in ("task", "source", "episodes", "frames", "terminated", "mean score", "lanes"):
+        table.add_column(name, justify="left" if name in ("task", "source") else "right")
+    groups: defaultdict[tuple[str, str], list[EpisodeEntry]] = defaultdict(list)
+    for entry in store.index:
+        groups[entry.task, entry.source].append(entry)
+    for (task, source), entries in sorted(groups.items()):
+        scores = [entry.score for entry in entries if not np.isnan(entry.score)]
+        table.add_row(
+            task,
+            source,
+            str(len(entries)),
+            str(sum(entry.num_frames for entry in entries)),
+            str(sum(entry.terminated for entry in entries)),
+            f"{np.mean(scores):.3f}" if scores else "-",
+            str(entries[0].action_width),
+        )
+    return table
