@@ -1,0 +1,159 @@
+"""``reverie train``: run a recipe from nothing, or go on where it stopped."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from reverie.core.config import to_dict
+from reverie.core.errors import ConfigError
+from reverie.recipes.registry import load_recipe
+from reverie.train.loop import TrainingStoppedError
+from reverie.train.progress import Progress
+
+EXIT_INTERRUPTED = 130
+_PLAIN_EVERY_S = 15.0
+_WORTH_SHOWING = ("loss", "psnr_db", "flow", "finest_mse")
+
+
+def train(
+    recipe: tyro.conf.Positional[str],
+    *,
+    name: str = "",
+    tasks: tuple[str, ...] = (),
+    settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
+    runs: Path = Path("runs"),
+    num_workers: int = 2,
+    device: str = "auto",
+    threads: int = 0,
+    dry_run: bool = False,
+) -> int:
+    """Train a model with a recipe; the same command goes on where it stopped.
+
+    The recipe collects its own data, trains the tokenizer and the dynamics, evaluates them and
+    writes a playable model to RUNS/NAME/model. Ctrl-C saves first. Nothing is lost if the machine
+    goes down: at most a minute is repeated.
+
+    Examples: 'reverie train pocket' takes about 45 minutes on two CPU cores; 'reverie train
+    pocket-debug' proves in seconds that everything works; 'reverie train pocket --name small
+    --set dynamics.context=4 seed=1 --dry-run' prints what it would do.
+
+    Args:
+        recipe: Name of the recipe: pocket or pocket-debug.
+        name: Name of the run; the recipe's by default. Another name begins another run.
+        tasks: Tasks to learn instead of the recipe's own; 'reverie tasks list' shows all.
+        settings: Fields of the config to change, by dotted path; --dry-run lists them all.
+        runs: Folder of all runs.
+        num_workers: Processes that collect; 0 collects in this one.
+        device: 'auto' takes a GPU if there is one; 'cpu' or 'cuda' force it.
+        threads: CPU threads of the training; 0 leaves it to torch.
+        dry_run: Print the whole config and stop.
+    """
+    from reverie.recipes.base import check_run, override
+
+    config = override(load_recipe(recipe)(tasks), parse_settings(settings))
+    check_run(config)
+    if dry_run:
+        print(json.dumps(to_dict(config), indent=1))
+        return 0
+    import torch
+
+    from reverie.parallel.ranks import setup_ranks
+    from reverie.recipes.training import run
+    from reverie.train.phase import Surroundings
+
+    if threads:
+        torch.set_num_threads(threads)
+    with setup_ranks(device) as ranks, Terminal(is_quiet=not ranks.is_main) as terminal:
+        around = Surroundings(
+            folder=runs / (name or recipe), seed=config.seed, ranks=ranks, audience=terminal
+        )
+        try:
+            run(config, around, num_workers=num_workers)
+        except TrainingStoppedError as stopped:
+            terminal.say(str(stopped))
+            return EXIT_INTERRUPTED
+    return 0
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Split ``path=value`` words; values are JSON where they can be, else text."""
+    parsed: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals or not path:
+            raise ConfigError(
+                f"--set takes PATH=VALUE, got '{setting}'. Try --set seed=1 or "
+                f"--set dynamics_training.optim.lr=5e-4."
+            )
+        try:
+            parsed[path] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[path] = value
+    return parsed
+
+
+class Terminal:
+    """Shows a run on the terminal: sentences stay, the progress line redraws itself."""
+
+    def __init__(self, *, is_quiet: bool = False) -> None:
+        """Prepare; on anything but a terminal, progress becomes a line now and then.
+
+        Args:
+            is_quiet: Show nothing, as every rank but the first does.
+        """
+        self._console = Console(quiet=is_quiet, highlight=False, soft_wrap=True, file=sys.stdout)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._last_plain = 0.0
+
+    def __enter__(self) -> "Terminal":
+        """Begin to draw."""
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the progress line away."""
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a sentence above the progress line."""
+        self._console.print(Text(text))
+        self._console.file.flush()
+
+    def show(self, progress: Progress) -> None:
+        """Redraw the progress line."""
+        line = progress_line(progress)
+        if self._console.is_terminal:
+            self._live.update(Text(line), refresh=True)
+            return
+        now = time.monotonic()
+        if now - self._last_plain >= _PLAIN_EVERY_S or progress.done == progress.total:
+            self._last_plain = now
+            self.say(line)
+
+
+def progress_line(progress: Progress) -> str:
+    """Write progress as one line: how far, how fast, how long still, and the main readings."""
+    share = progress.done / progress.total if progress.total else 1.0
+    parts = [f"{progress.phase} {progress.done}/{progress.total} {progress.unit} ({share:.0%})"]
+    parts += [f"{rate:,.4g} {unit}/s" for unit, rate in progress.rates.items()]
+    if progress.left_s is not None:
+        parts.append(f"{_duration(progress.left_s)} left")
+    parts += [
+        f"{name} {progress.values[name]:.4g}" for name in _WORTH_SHOWING if name in progress.values
+    ]
+    return " · ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

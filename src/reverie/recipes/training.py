@@ -1,0 +1,251 @@
+"""A whole run: collect, train the tokenizer, cache its latents, train the dynamics, evaluate.
+
+Every phase has a folder in the run's folder and goes on where it stopped, so that running the
+same config again is always the way to continue.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reverie.collect.collector import CollectStatus, collect
+from reverie.collect.order import CollectOrder
+from reverie.core.config import to_dict
+from reverie.core.seeds import child_seed
+from reverie.data.store import EpisodeStore
+from reverie.models.dynamics.net import DynamicsNet
+from reverie.models.dynamics.objective import DynamicsObjective
+from reverie.models.dynamics.world import ShortcutWorld
+from reverie.models.tokenizer.conv import ConvTokenizer
+from reverie.recipes.base import RunConfig, check_run
+from reverie.train.dynamics import cache_latents, train_dynamics
+from reverie.train.loop import Hook
+from reverie.train.phase import PhaseFolder, Surroundings, main_first
+from reverie.train.progress import Progress
+from reverie.train.state import TrainState
+from reverie.train.tokenizer import train_tokenizer
+
+MODEL_FOLDER = "model"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Places:
+    """What lies where in a run's folder."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        """What is learned from."""
+        return self.root / "data" / "train"
+
+    @property
+    def held_out(self) -> Path:
+        """What is never learned from."""
+        return self.root / "data" / "held-out"
+
+    @property
+    def pictures(self) -> Path:
+        """Rollouts drawn while training."""
+        return self.root / "pictures"
+
+    @property
+    def model(self) -> Path:
+        """The playable model."""
+        return self.root / MODEL_FOLDER
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evaluations:
+    """What looks at the models while and after they train; passed in, so that it can be left out."""
+
+    tokenizer: Callable[[ConvTokenizer, EpisodeStore, Path], Sequence[Hook]]
+    """Makes the hooks of phase 1 from the tokenizer, held-out episodes, a folder for pictures."""
+    dynamics: Callable[[ShortcutWorld, EpisodeStore, Path], Sequence[Hook]]
+    """The same for phase 2; the world dreams with the weights that are in place."""
+    finish: Callable[[ShortcutWorld, EpisodeStore, Places, dict[str, Any]], None]
+    """Evaluates the finished world and writes the model's folder with its card and metrics."""
+
+
+def run(
+    config: RunConfig,
+    around: Surroundings,
+    *,
+    evaluations: Evaluations,
+    num_workers: int = 2,
+) -> Path:
+    """Train a model from nothing, or go on where an earlier call stopped; return its folder.
+
+    Args:
+        config: The whole run.
+        around: Folder, seed, ranks and audience.
+        evaluations: What looks at the models.
+        num_workers: Processes that collect.
+    """
+    check_run(config)
+    places = Places(root=around.folder)
+    around.audience.say(f"{config.recipe}: everything goes to {places.root}")
+    main_first(around.ranks, lambda: collect_data(config, places, around, num_workers=num_workers))
+    store, held_out = EpisodeStore.open(places.data), EpisodeStore.open(places.held_out)
+    tokenizer = _train_tokenizer(config, store, held_out, places, around, evaluations)
+    world = _train_dynamics(config, tokenizer, store, held_out, places, around, evaluations)
+    main_first(
+        around.ranks,
+        lambda: evaluations.finish(world, held_out, places, _provenance(config, places)),
+    )
+    around.audience.say(f"{config.recipe}: the model is in {places.model}")
+    return places.model
+
+
+def collect_data(
+    config: RunConfig, places: Places, around: Surroundings, *, num_workers: int
+) -> None:
+    """Collect what both stores still lack."""
+    held_out = replace(
+        config.data,
+        episodes_per_task=config.held_out_episodes_per_task,
+        seed=child_seed(config.data.seed, "held-out"),
+    )
+    for path, order in ((places.data, config.data), (places.held_out, held_out)):
+        PhaseFolder(path=path, config=to_dict(order)).claim()
+        _collect(order, path, around, num_workers=num_workers)
+
+
+def _collect(order: CollectOrder, path: Path, around: Surroundings, *, num_workers: int) -> None:
+    def show(status: CollectStatus) -> None:
+        rate = status.num_collected / status.seconds if status.seconds > 0 else 0.0
+        around.audience.show(
+            Progress(
+                phase=f"collect {path.name}",
+                done=status.num_done,
+                total=status.num_ordered,
+                unit="episodes",
+                rates={"episodes": rate, "frames": status.frames_per_s},
+            )
+        )
+
+    status = collect(order, path, num_workers=num_workers, progress=show)
+    around.audience.say(
+        f"collect {path.name}: {status.num_ordered} episodes in {path}, {status.num_found} of "
+        f"them from before"
+    )
+
+
+def _train_tokenizer(
+    config: RunConfig,
+    store: EpisodeStore,
+    held_out: EpisodeStore,
+    places: Places,
+    around: Surroundings,
+    evaluations: Evaluations,
+) -> ConvTokenizer:
+    with _seeded(child_seed(config.seed, "tokenizer", "weights")):
+        tokenizer = ConvTokenizer(config.tokenizer)
+    train_tokenizer(
+        tokenizer.to(around.ranks.device),
+        store,
+        config.tokenizer_training,
+        folder=PhaseFolder(path=places.root / "tokenizer", config=_tokenizer_config(config)),
+        around=around,
+        hooks=evaluations.tokenizer(tokenizer, held_out, places.pictures),
+    )
+    return tokenizer
+
+
+def _train_dynamics(
+    config: RunConfig,
+    tokenizer: ConvTokenizer,
+    store: EpisodeStore,
+    held_out: EpisodeStore,
+    places: Places,
+    around: Surroundings,
+    evaluations: Evaluations,
+) -> ShortcutWorld:
+    latents = cache_latents(tokenizer, store, places.root / "latents", around=around)
+    with _seeded(child_seed(config.seed, "dynamics", "weights")):
+        objective = DynamicsObjective(
+            DynamicsNet(config.dynamics),
+            config.heads,
+            config.objective,
+            latent_limit=1 / tokenizer.spec.scale,
+        )
+    objective.to(around.ranks.device)
+    world = ShortcutWorld(tokenizer, objective.net, objective.reward_head, objective.continue_head)
+    hooks = [
+        _at_trained_steps(hook, world, config)
+        for hook in evaluations.dynamics(world, held_out, places.pictures)
+    ]
+    train_dynamics(
+        objective,
+        store,
+        latents,
+        config.dynamics_training,
+        folder=PhaseFolder(path=places.root / "dynamics", config=_dynamics_config(config)),
+        around=around,
+        hooks=hooks,
+    )
+    return world.eval().requires_grad_(False)
+
+
+def _at_trained_steps(hook: Hook, world: ShortcutWorld, config: RunConfig) -> Hook:
+    """Dream with the finest step until coarser ones have been trained for a while."""
+
+    def look(state: TrainState) -> dict[str, float]:
+        # Coarse steps learn from finer ones; right after they begin they know nothing yet.
+        first_fair_step = 2 * config.objective.first_bootstrap_step
+        is_finest = state.step < first_fair_step
+        coarse, finest = config.dynamics.num_flow_steps, config.dynamics.shortcut.num_levels
+        world.num_flow_steps = finest if is_finest else coarse
+        try:
+            return hook(state) | {"num_flow_steps": float(world.num_flow_steps)}
+        finally:
+            world.num_flow_steps = coarse
+
+    return look
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    # Layers draw their first weights from torch's global generator; it is given back unchanged.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _tokenizer_config(config: RunConfig) -> dict[str, Any]:
+    whole = to_dict(config)
+    names = ("seed", "data", "tokenizer", "tokenizer_training")
+    return _without_clocks({name: whole[name] for name in names})
+
+
+def _dynamics_config(config: RunConfig) -> dict[str, Any]:
+    whole = to_dict(config)
+    whole.pop("held_out_episodes_per_task")
+    return _without_clocks(whole)
+
+
+def _without_clocks(config: dict[str, Any]) -> dict[str, Any]:
+    # When a run logs or saves changes no weight, so it may differ when the run goes on.
+    for training in ("tokenizer_training", "dynamics_training"):
+        if training in config:
+            total_steps = config[training]["fit"]["total_steps"]
+            config[training] = config[training] | {"fit": {"total_steps": total_steps}}
+    return config
+
+
+def _provenance(config: RunConfig, places: Places) -> dict[str, Any]:
+    """Say where a model comes from, for its card."""
+    trained = {
+        name: PhaseFolder(path=places.root / name, config={}).done
+        for name in ("tokenizer", "dynamics")
+    }
+    return {
+        "recipe": config.recipe,
+        "seed": config.seed,
+        "config": to_dict(config),
+        "trained_s": {name: facts["trained_s"] for name, facts in trained.items() if facts},
+    }
