@@ -1,0 +1,134 @@
+"""From model folders to what the page offers."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from reverie.core.batch import Batch
+from reverie.core.errors import ConfigError, DataError, ReverieError
+from reverie.core.registry import unknown_name_message
+from reverie.core.types import Episode
+from reverie.data.windows import episode_to_batch
+from reverie.envs.api import Policy
+from reverie.envs.registry import make_env, task_names, task_spec
+from reverie.hallucination.gauges import PAGE_GAUGES, ReadingSet
+from reverie.hallucination.predictors import NUM_SEEDS
+from reverie.hallucination.thresholds import (
+    ReadingSetup,
+    Thresholds,
+    checkpoint_digest,
+    load_thresholds,
+)
+from reverie.models.api import StepContext, WorldModel
+from reverie.serve.show import Library, Measured, Show
+
+
+def load_library(folders: Sequence[Path], *, first_task: str | None = None) -> Library:
+    """Load models from disk; each goes by the name of its folder.
+
+    Args:
+        folders: Model folders.
+        first_task: A task that the first model must know, or None.
+
+    Raises:
+        CheckpointError: A folder holds no model, or limits that were fitted for another one.
+        ConfigError: Two folders have one name, or no task of a model can be simulated.
+        UnknownNameError: The first model does not know ``first_task``.
+    """
+    library: dict[str, Show] = {}
+    for folder in folders:
+        name = folder.resolve().name
+        if name in library:
+            raise ConfigError(f"Two models are called '{name}'. Rename one of the folders.")
+        library[name] = load_show(folder)
+    if not library:
+        raise ConfigError("There is no model to serve. Give at least one model folder.")
+    if first_task is not None:
+        next(iter(library.values())).spec(first_task)
+    return library
+
+
+def load_show(folder: Path) -> Show:
+    """Load one model with its limits."""
+    from reverie.models.load import load_world_model
+
+    world = load_world_model(folder)
+    try:
+        limits = load_thresholds(folder, reading_setup(folder, world))
+    except DataError as error:
+        return make_show(folder.resolve().name, world, notice=str(error))
+    return make_show(folder.resolve().name, world, thresholds=limits)
+
+
+def reading_setup(folder: Path, world: WorldModel) -> ReadingSetup:
+    """Describe how this server takes readings, for comparison with how limits were fitted."""
+    return ReadingSetup(
+        checkpoint=checkpoint_digest(folder),
+        num_flow_steps=world.num_flow_steps,
+        commit_signal=world.commit_signal,
+        num_seeds=NUM_SEEDS,
+    )
+
+
+def make_show(
+    name: str,
+    world: WorldModel,
+    *,
+    thresholds: Thresholds | None = None,
+    notice: str | None = None,
+) -> Show:
+    """Join a world model with the simulators of its tasks.
+
+    Without limits, readings are divided by the motion of their own step, and have no colour.
+    """
+    known = set(task_names())
+    specs = {task: task_spec(task) for task in world.tasks if task in known}
+    if not specs:
+        hint = f"The model '{name}' knows only: {', '.join(world.tasks)}"
+        raise ConfigError(unknown_name_message("task", world.tasks[0], task_names(), hint))
+    limits = {} if thresholds is None else thresholds.tasks
+    return Show(
+        name=name,
+        world=world,
+        frame_spec=world.tokenizer.frame_spec,
+        specs=specs,
+        expert_tasks=frozenset(task for task in specs if _has_expert(task)),
+        limits={task: found.limits for task, found in limits.items()},
+        read=partial(take_readings, _page_set(thresholds, frozenset(specs))),
+        make_env=partial(make_env, frame_spec=world.tokenizer.frame_spec),
+        make_expert=_make_expert,
+        make_context=partial(_make_context, world.action_width),
+        notice=notice,
+    )
+
+
+def take_readings(readings: ReadingSet, world: WorldModel, step: StepContext) -> Measured:
+    """Read the page's predictors, raw and normalised, for the one row of a session."""
+    values = {name: float(value[0]) for name, value in readings.take(world, step).items()}
+    divided = {name.partition("/")[0]: value for name, value in values.items() if "/" in name}
+    return Measured(raw={name: values[name] for name in PAGE_GAUGES}, normalised=divided)
+
+
+def _page_set(thresholds: Thresholds | None, tasks: frozenset[str]) -> ReadingSet:
+    has_motion = thresholds is not None and tasks <= set(thresholds.motion)
+    kind = "floored" if has_motion else "step"
+    names = (*PAGE_GAUGES, *(f"{name}/{kind}" for name in PAGE_GAUGES))
+    return ReadingSet(names=names, motion={} if thresholds is None else thresholds.motion)
+
+
+def _make_expert(task: str) -> Policy:
+    from reverie.envs.experts import make_expert
+
+    return make_expert(task)
+
+
+def _has_expert(task: str) -> bool:
+    try:
+        _make_expert(task)
+    except (ReverieError, ModuleNotFoundError):
+        return False
+    return True
+
+
+def _make_context(action_width: int, episode: Episode, start: int) -> Batch:
+    return episode_to_batch(episode, start, action_width=action_width)
