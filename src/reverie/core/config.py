@@ -70,6 +70,8 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
+    if hint is Any:
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _typed_union(arguments, value, name)
