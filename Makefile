@@ -31,8 +31,10 @@ check-fast: setup
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/check_sizes.py
+	@$(BIN)/python tools/check_words.py
 	@$(BIN)/python tools/check_duplicates.py
 	@$(BIN)/python tools/check_commands.py
+	@$(BIN)/python tools/check_links.py
 
 types: setup
 	@$(BIN)/basedpyright

@@ -101,14 +101,15 @@ def check_reverie(mention: Mention) -> str:
     if function is None:
         return ""
     if not mention.is_complete:
-        known = _parse(function, ["--help"], name)
+        _, known = _parse(function, ["--help"], name)
         flags = [word.partition("=")[0] for word in rest if word.startswith("--")]
         lost = [flag for flag in flags if not re.search(rf"{flag}\b", known)]
         return f"no such flag: {' '.join(lost)}" if lost else ""
-    return _parse(function, rest, name)
+    code, output = _parse(function, rest, name)
+    return output if code else ""
 
 
-def _parse(function: Callable[..., Any], arguments: list[str], name: str) -> str:
+def _parse(function: Callable[..., Any], arguments: list[str], name: str) -> tuple[int, str]:
     @functools.wraps(function)
     def do_nothing(*_args: Any, **_keywords: Any) -> None:
         """Stand in for the command."""
@@ -116,12 +117,10 @@ def _parse(function: Callable[..., Any], arguments: list[str], name: str) -> str
     output = io.StringIO()
     try:
         with redirect_stdout(output), redirect_stderr(output):
-            tyro.cli(do_nothing, args=arguments, prog=f"reverie {name}", use_underscores=False)
+            tyro.cli(do_nothing, args=arguments, prog=f"reverie {name}")
     except SystemExit as end:
-        is_help = "--help" in arguments or "-h" in arguments
-        if end.code not in (0, None) or is_help:
-            return "" if is_help and not output.getvalue() else output.getvalue()
-    return ""
+        return int(end.code or 0), output.getvalue()
+    return 0, output.getvalue()
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import pytest
 ALLOWED_SKIPS = Path(__file__).resolve().parents[1] / "allowed_skips.txt"
 
 
-def read_allowed_skips(path: Path = ALLOWED_SKIPS) -> list[tuple[str, str]]:
+def read_allowed_skips(path: Path) -> list[tuple[str, str]]:
     """Read lines of ``node id pattern | reason pattern``; ``#`` starts a comment."""
     pairs = []
     for line in path.read_text().splitlines():
@@ -31,8 +31,9 @@ def is_allowed(node_id: str, reason: str, allowed: list[tuple[str, str]]) -> boo
 class SkipWatch:
     """Pytest plugin that collects skips, from worker processes too, and judges them at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed_path: Path = ALLOWED_SKIPS) -> None:
         self.skips: set[tuple[str, str]] = set()
+        self.allowed = read_allowed_skips(allowed_path)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
@@ -71,8 +72,7 @@ class SkipWatch:
             )
 
     def _unexpected(self) -> set[tuple[str, str]]:
-        allowed = read_allowed_skips()
-        return {pair for pair in self.skips if not is_allowed(*pair, allowed)}
+        return {pair for pair in self.skips if not is_allowed(*pair, self.allowed)}
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

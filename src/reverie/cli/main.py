@@ -118,7 +118,10 @@ def main(arguments: list[str] | None = None) -> int:
     for noisy in ("matplotlib", "asyncio", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        return run(words)
+        code = run(words)
+        # Here, not at exit, so that a reader who left is noticed in time.
+        sys.stdout.flush()
+        return code
     except ReverieError as error:
         if is_debug:
             traceback.print_exc()
