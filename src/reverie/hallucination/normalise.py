@@ -108,6 +108,6 @@ def task_motions(
             raise ConfigError(
                 f"The motion of real '{task}' data is {motion.get(task, 'not known')}, so readings "
                 f"cannot be divided by it. Known: {', '.join(motion) or 'none'}. Take the raw or "
-                f"the per-step reading, or measure it (evaluate.rollout.measure_motion)."
+                f"the per-step reading, or measure it (evaluate.reconstruction.real_motion)."
             )
     return torch.tensor([motion[task] for task in tasks], dtype=like.dtype, device=like.device)
