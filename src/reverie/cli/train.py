@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,18 @@ _PLAIN_EVERY_S = 15.0
 _WORTH_SHOWING = ("loss", "psnr_db", "flow", "finest_mse")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What a run may use of the machine; none of it changes what is trained."""
+
+    num_workers: int = 2
+    """Processes that collect; 0 collects in this one."""
+    device: str = "auto"
+    """'auto' takes a GPU if there is one; 'cpu' or 'cuda' force it."""
+    threads: int = 0
+    """CPU threads of the training; 0 leaves it to torch."""
+
+
 def train(
     recipe: tyro.conf.Positional[str],
     *,
@@ -29,9 +42,7 @@ def train(
     tasks: tuple[str, ...] = (),
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
     runs: Path = Path("runs"),
-    num_workers: int = 2,
-    device: str = "auto",
-    threads: int = 0,
+    machine: tyro.conf.OmitArgPrefixes[Machine] = Machine(),
     dry_run: bool = False,
 ) -> int:
     """Train a model with a recipe; the same command goes on where it stopped.
@@ -50,9 +61,7 @@ def train(
         tasks: Tasks to learn instead of the recipe's own; 'reverie tasks list' shows all.
         settings: Fields of the config to change, by dotted path; --dry-run lists them all.
         runs: Folder of all runs.
-        num_workers: Processes that collect; 0 collects in this one.
-        device: 'auto' takes a GPU if there is one; 'cpu' or 'cuda' force it.
-        threads: CPU threads of the training; 0 leaves it to torch.
+        machine: What to run on.
         dry_run: Print the whole config and stop.
     """
     from reverie.recipes.base import check_run, override
@@ -68,14 +77,14 @@ def train(
     from reverie.recipes.training import run
     from reverie.train.phase import Surroundings
 
-    if threads:
-        torch.set_num_threads(threads)
-    with setup_ranks(device) as ranks, Terminal(is_quiet=not ranks.is_main) as terminal:
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
+    with setup_ranks(machine.device) as ranks, Terminal(is_quiet=not ranks.is_main) as terminal:
         around = Surroundings(
             folder=runs / (name or recipe), seed=config.seed, ranks=ranks, audience=terminal
         )
         try:
-            run(config, around, num_workers=num_workers)
+            run(config, around, num_workers=machine.num_workers)
         except TrainingStoppedError as stopped:
             terminal.say(str(stopped))
             return EXIT_INTERRUPTED

@@ -4,7 +4,7 @@ Every phase has a folder in the run's folder and goes on where it stopped, so th
 same config again is always the way to continue.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +20,10 @@ from reverie.data.store import EpisodeStore
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.objective import DynamicsObjective
 from reverie.models.dynamics.world import ShortcutWorld
+from reverie.models.load import save_world_model
 from reverie.models.tokenizer.conv import ConvTokenizer
 from reverie.recipes.base import RunConfig, check_run
+from reverie.recipes.hooks import dynamics_hooks, tokenizer_hooks
 from reverie.train.dynamics import cache_latents, train_dynamics
 from reverie.train.loop import Hook
 from reverie.train.phase import PhaseFolder, Surroundings, main_first
@@ -30,6 +32,9 @@ from reverie.train.state import TrainState
 from reverie.train.tokenizer import train_tokenizer
 
 MODEL_FOLDER = "model"
+NO_CARD = (
+    "# An unmeasured model\n\nNobody has evaluated it; run `reverie evaluate` on this folder.\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,23 +64,22 @@ class Places:
         return self.root / MODEL_FOLDER
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Evaluations:
-    """What looks at the models while and after they train; passed in, so that it can be left out."""
+Export = Callable[[ShortcutWorld, EpisodeStore, Places, dict[str, Any]], None]
+"""Writes the model's folder from the finished world, held-out episodes, and where it comes from."""
 
-    tokenizer: Callable[[ConvTokenizer, EpisodeStore, Path], Sequence[Hook]]
-    """Makes the hooks of phase 1 from the tokenizer, held-out episodes, a folder for pictures."""
-    dynamics: Callable[[ShortcutWorld, EpisodeStore, Path], Sequence[Hook]]
-    """The same for phase 2; the world dreams with the weights that are in place."""
-    finish: Callable[[ShortcutWorld, EpisodeStore, Places, dict[str, Any]], None]
-    """Evaluates the finished world and writes the model's folder with its card and metrics."""
+
+def export_unmeasured(
+    world: ShortcutWorld, held_out: EpisodeStore, places: Places, provenance: dict[str, Any]
+) -> None:
+    """Write a playable model without evaluating it."""
+    save_world_model(places.model, world, card=NO_CARD, provenance=provenance)
 
 
 def run(
     config: RunConfig,
     around: Surroundings,
     *,
-    evaluations: Evaluations,
+    export: Export = export_unmeasured,
     num_workers: int = 2,
 ) -> Path:
     """Train a model from nothing, or go on where an earlier call stopped; return its folder.
@@ -83,7 +87,7 @@ def run(
     Args:
         config: The whole run.
         around: Folder, seed, ranks and audience.
-        evaluations: What looks at the models.
+        export: Evaluates the finished model and writes its folder.
         num_workers: Processes that collect.
     """
     check_run(config)
@@ -91,11 +95,11 @@ def run(
     around.audience.say(f"{config.recipe}: everything goes to {places.root}")
     main_first(around.ranks, lambda: collect_data(config, places, around, num_workers=num_workers))
     store, held_out = EpisodeStore.open(places.data), EpisodeStore.open(places.held_out)
-    tokenizer = _train_tokenizer(config, store, held_out, places, around, evaluations)
-    world = _train_dynamics(config, tokenizer, store, held_out, places, around, evaluations)
+    tokenizer = _train_tokenizer(config, store, held_out, places, around)
+    world = _train_dynamics(config, tokenizer, store, held_out, places, around)
     main_first(
         around.ranks,
-        lambda: evaluations.finish(world, held_out, places, _provenance(config, places)),
+        lambda: export(world, held_out, places, _provenance(config, places)),
     )
     around.audience.say(f"{config.recipe}: the model is in {places.model}")
     return places.model
@@ -141,7 +145,6 @@ def _train_tokenizer(
     held_out: EpisodeStore,
     places: Places,
     around: Surroundings,
-    evaluations: Evaluations,
 ) -> ConvTokenizer:
     with _seeded(child_seed(config.seed, "tokenizer", "weights")):
         tokenizer = ConvTokenizer(config.tokenizer)
@@ -151,7 +154,7 @@ def _train_tokenizer(
         config.tokenizer_training,
         folder=PhaseFolder(path=places.root / "tokenizer", config=_tokenizer_config(config)),
         around=around,
-        hooks=evaluations.tokenizer(tokenizer, held_out, places.pictures),
+        hooks=tokenizer_hooks(tokenizer, held_out, places.pictures),
     )
     return tokenizer
 
@@ -163,7 +166,6 @@ def _train_dynamics(
     held_out: EpisodeStore,
     places: Places,
     around: Surroundings,
-    evaluations: Evaluations,
 ) -> ShortcutWorld:
     latents = cache_latents(tokenizer, store, places.root / "latents", around=around)
     with _seeded(child_seed(config.seed, "dynamics", "weights")):
@@ -177,7 +179,7 @@ def _train_dynamics(
     world = ShortcutWorld(tokenizer, objective.net, objective.reward_head, objective.continue_head)
     hooks = [
         _at_trained_steps(hook, world, config)
-        for hook in evaluations.dynamics(world, held_out, places.pictures)
+        for hook in dynamics_hooks(world, held_out, places.pictures)
     ]
     train_dynamics(
         objective,

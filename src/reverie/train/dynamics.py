@@ -16,8 +16,8 @@ from reverie.data.sampling import SamplerConfig, WindowSampler
 from reverie.data.store import EpisodeStore
 from reverie.data.windows import list_windows
 from reverie.models.dynamics.objective import DynamicsObjective
+from reverie.models.load import weights_hash
 from reverie.models.objective import LossReport
-from reverie.parallel.checks import tensors_digest
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig, make_optimizer
 from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit
@@ -147,7 +147,7 @@ def cache_latents(
         around: Ranks and audience.
     """
     device = next(tokenizer.parameters()).device
-    key = tensors_digest(tokenizer.state_dict()).hex()
+    key = weights_hash(tokenizer)
 
     def encode(frames: Any) -> torch.Tensor:
         pieces, state = [], None
