@@ -19,7 +19,8 @@ class Game(Protocol):
     """The rules and the picture of one game, without clocks, clipping or files.
 
     Everything that changes during an episode lives in ``state``, in plain values: copying it is a
-    complete snapshot. Caches of pictures live outside and must be functions of the state.
+    complete snapshot. A game is in some episode from its construction on. Caches of pictures live
+    outside and must be functions of the state.
     """
 
     state: Any

@@ -94,8 +94,6 @@ class CartpoleState:
 class Cartpole:
     """The game in one of its variants."""
 
-    state: CartpoleState
-
     def __init__(self, *, starts_down: bool, is_sparse: bool, has_tremor: bool) -> None:
         """Choose the variant."""
         self._starts_down = starts_down
@@ -103,6 +101,7 @@ class Cartpole:
         self._has_tremor = has_tremor
         self._background = StaticLayer(_paint_background)
         self._ceiling = StaticLayer(_paint_ceiling, color_key=_COLOR_KEY)
+        self.reset(np.random.default_rng(0))
 
     def reset(self, rng: np.random.Generator) -> None:
         """Draw the start, near upright or near hanging, and the decor."""

@@ -64,8 +64,6 @@ class MazeState:
 class PointMaze:
     """The game; the layout is fixed, wind, start and goal are drawn at each reset."""
 
-    state: MazeState
-
     def __init__(self, layout: tuple[str, ...]) -> None:
         """Make the maze of a layout."""
         self.layout = layout
@@ -75,6 +73,7 @@ class PointMaze:
         self._grown = [wall.inflate(margin, margin) for wall in self._obstacles]
         self._background = StaticLayer(self._paint_background)
         self._walls = StaticLayer(self._paint_walls, color_key=_COLOR_KEY)
+        self.reset(np.random.default_rng(0))
 
     def is_wall(self, row: int, column: int) -> bool:
         """Tell whether a cell is an obstacle."""

@@ -44,7 +44,9 @@ class PongState:
 class Pong:
     """The game. Paddle speed is the action; a point pays 1 or costs 1."""
 
-    state: PongState
+    def __init__(self) -> None:
+        """Serve for the first time."""
+        self.reset(np.random.default_rng(0))
 
     def reset(self, rng: np.random.Generator) -> None:
         """Centre the paddles, clear the points and serve."""

@@ -48,13 +48,12 @@ class ReacherState:
 class Reacher:
     """The game, with a large target (``easy``) or a small one (``hard``)."""
 
-    state: ReacherState
-
     def __init__(self, variant: str) -> None:
         """Choose the target's size."""
         self._target_m = TARGET_RADIUS_M[variant]
         self._target_px = TARGET_RADIUS_PX[variant]
         self._background = StaticLayer(_paint_background)
+        self.reset(np.random.default_rng(0))
 
     def reset(self, rng: np.random.Generator) -> None:
         """Draw the pose of the resting arm and the target."""
