@@ -1,0 +1,72 @@
+"""Scripted experts: one pure function of the state vector per task, played as a ``Policy``.
+
+A domain that has experts keeps them in ``envs.domains.<domain>.experts``, in a table
+``CONTROLLERS`` from task name to controller.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from reverie.core.errors import ConfigError
+from reverie.envs.api import Policy, TaskEnv
+from reverie.envs.registry import task_names, task_spec
+
+Controller = Callable[[Float32[np.ndarray, " n"]], tuple[float, ...]]
+"""State vector of a task to one action; may leave [-1, 1], where it is clipped."""
+
+
+class Expert:
+    """Plays a task by its controller. Draws nothing: the same state gives the same action."""
+
+    name = "expert"
+
+    def __init__(self, controller: Controller) -> None:
+        """Wrap a controller."""
+        self._controller = controller
+
+    def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Begin an episode; nothing is drawn."""
+        return {}
+
+    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:
+        """Choose the action from the state vector."""
+        action = np.array(self._controller(env.observe_state()), dtype=np.float32)
+        return np.clip(action, -1.0, 1.0)
+
+    def behaviour(self) -> str:
+        """Return ``"expert"``."""
+        return self.name
+
+
+def has_expert(task: str) -> bool:
+    """Tell whether a task has a scripted expert."""
+    return task in _controllers(task_spec(task).domain)
+
+
+def make_expert(task: str) -> Policy:
+    """Make the scripted expert of a task.
+
+    Raises:
+        UnknownNameError: There is no such task.
+        ConfigError: The task has no expert.
+    """
+    controllers = _controllers(task_spec(task).domain)
+    if task not in controllers:
+        known = ", ".join(name for name in task_names() if has_expert(name))
+        raise ConfigError(
+            f"The task '{task}' has no scripted expert. Collect it with another behaviour, or "
+            f"choose a task that has one: {known}."
+        )
+    return Expert(controllers[task])
+
+
+def _controllers(domain: str) -> Mapping[str, Controller]:
+    module_name = f"reverie.envs.domains.{domain}.experts"
+    if find_spec(module_name) is None:
+        return {}
+    return importlib.import_module(module_name).CONTROLLERS
