@@ -4,3 +4,4 @@ from reverie.core.registry import Registry
 
 TOKENIZERS = Registry("tokenizer", "Known tokenizers: 'conv' (per frame), 'causal' (transformer)")
 TOKENIZERS.add("conv", "reverie.models.tokenizer.conv:ConvTokenizer")
+TOKENIZERS.add("causal", "reverie.models.tokenizer.causal:CausalTokenizer")

@@ -1,0 +1,180 @@
+"""Named sizes: tokenizer and dynamics that belong together, from a laptop to published models.
+
+A preset is only the shape of the networks. How to train one is a recipe.
+"""
+
+from dataclasses import dataclass
+
+from reverie.models.dynamics.net import DynamicsConfig
+from reverie.models.dynamics.shortcut import ShortcutConfig
+from reverie.models.tokenizer.causal import CausalTokenizerConfig
+from reverie.models.tokenizer.conv import ConvTokenizerConfig
+from reverie.nn.blocks import StackConfig
+
+TokenizerConfig = ConvTokenizerConfig | CausalTokenizerConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """Configs of a tokenizer and of the dynamics that dreams in its latents."""
+
+    tokenizer_name: str
+    """Name in the registry of tokenizers."""
+    tokenizer: TokenizerConfig
+    dynamics: DynamicsConfig
+
+
+def pocket(tasks: tuple[str, ...] = ()) -> Preset:
+    """64x64, 1.25 million parameters: two CPU cores, continuous integration, laptops."""
+    return _pair(
+        "conv",
+        ConvTokenizerConfig(),
+        tasks,
+        stack=StackConfig(width=128, depth=4, num_heads=4, num_kv_heads=4, time_every=2),
+        num_registers=2,
+        num_agents=1,
+        context=8,
+        shortcut=ShortcutConfig(num_levels=16),
+        commit_level=14,
+    )
+
+
+def small(tasks: tuple[str, ...] = ()) -> Preset:
+    """128x128, 60 million parameters: one consumer GPU with 12 to 24 GB."""
+    layers = StackConfig(width=384, depth=6, num_heads=6, num_kv_heads=6, time_every=3)
+    tokenizer = CausalTokenizerConfig(
+        height_px=128,
+        width_px=128,
+        patch_px=8,
+        encoder=layers,
+        decoder=layers,
+        num_tokens=64,
+        latent_channels=32,
+        context=48,
+    )
+    return _pair(
+        "causal",
+        tokenizer,
+        tasks,
+        packing=2,
+        stack=StackConfig(width=512, depth=12, num_heads=8, num_kv_heads=2, time_every=4),
+        num_registers=4,
+        num_agents=1,
+        context=48,
+    )
+
+
+def full(tasks: tuple[str, ...] = (), *, context: int = 48, num_kv_heads: int = 8) -> Preset:
+    """224x224, 341 million parameters: the geometry of MMBench2's models (arXiv 2606.27326).
+
+    Args:
+        tasks: Tasks the model will be trained on.
+        context: C of both networks; 24 to dream with the published weights, 48 for own runs.
+        num_kv_heads: 8 as published; 2 shrinks the cache of own runs to a quarter.
+    """
+    layers = StackConfig(width=512, depth=12, num_heads=8, num_kv_heads=8, time_every=1)
+    tokenizer = CausalTokenizerConfig(
+        height_px=224,
+        width_px=224,
+        patch_px=14,
+        encoder=layers,
+        decoder=layers,
+        num_tokens=64,
+        latent_channels=64,
+        context=context,
+    )
+    stack = StackConfig(width=1024, depth=16, num_heads=8, num_kv_heads=num_kv_heads, time_every=2)
+    return _pair(
+        "causal",
+        tokenizer,
+        tasks,
+        packing=2,
+        stack=stack,
+        num_registers=4,
+        num_agents=4,
+        context=context,
+        num_flow_steps=8,
+    )
+
+
+def coinrun(tasks: tuple[str, ...] = ()) -> Preset:
+    """64x64, 15 actions: geometry of klee972/dreamer4-nnx for CoinRun."""
+    layers = StackConfig(width=512, depth=4, num_heads=8, num_kv_heads=8, time_every=4)
+    tokenizer = CausalTokenizerConfig(
+        height_px=64,
+        width_px=64,
+        patch_px=16,
+        encoder=layers,
+        decoder=layers,
+        num_tokens=16,
+        latent_channels=32,
+        context=48,
+    )
+    stack = StackConfig(width=768, depth=12, num_heads=12, num_kv_heads=3, time_every=4)
+    return _published(tokenizer, tasks, stack=stack, action_width=15)
+
+
+def calvin(tasks: tuple[str, ...] = ()) -> Preset:
+    """96x96, 7 continuous actions: geometry of klee972/dreamer4-nnx for CALVIN."""
+    tokenizer = CausalTokenizerConfig(
+        height_px=96,
+        width_px=96,
+        patch_px=16,
+        encoder=StackConfig(width=512, depth=6, num_heads=8, num_kv_heads=8, time_every=3),
+        decoder=StackConfig(width=512, depth=4, num_heads=8, num_kv_heads=8, time_every=2),
+        num_tokens=32,
+        latent_channels=32,
+        context=72,
+    )
+    stack = StackConfig(width=768, depth=8, num_heads=12, num_kv_heads=3, time_every=4)
+    return _published(tokenizer, tasks, stack=stack, action_width=7)
+
+
+def minecraft(tasks: tuple[str, ...] = ()) -> Preset:
+    """224x384, 23 keys and 121 mouse moves: klee972/dreamer4-nnx for Minecraft."""
+    layers = StackConfig(width=768, depth=12, num_heads=12, num_kv_heads=12, time_every=4)
+    tokenizer = CausalTokenizerConfig(
+        height_px=224,
+        width_px=384,
+        patch_px=16,
+        encoder=layers,
+        decoder=layers,
+        num_tokens=32,
+        latent_channels=64,
+        context=48,
+    )
+    stack = StackConfig(width=1536, depth=20, num_heads=24, num_kv_heads=6, time_every=4)
+    return _published(tokenizer, tasks, stack=stack, action_width=144)
+
+
+def _published(
+    tokenizer: CausalTokenizerConfig,
+    tasks: tuple[str, ...],
+    *,
+    stack: StackConfig,
+    action_width: int,
+) -> Preset:
+    # Differs from the paper's reimplementation: a quarter of the KV heads, N = 64, no biases.
+    return _pair(
+        "causal",
+        tokenizer,
+        tasks,
+        stack=stack,
+        num_registers=4,
+        num_agents=0,
+        action_width=action_width,
+        context=tokenizer.context,
+    )
+
+
+def _pair(
+    name: str, tokenizer: TokenizerConfig, tasks: tuple[str, ...], **dynamics: object
+) -> Preset:
+    defaults = {"shortcut": ShortcutConfig(num_levels=64), "commit_level": 58}
+    config = DynamicsConfig(
+        num_latent_tokens=tokenizer.num_tokens,
+        num_latent_channels=tokenizer.latent_channels,
+        tasks=tasks,
+        **{**defaults, **dynamics},  # type: ignore[arg-type]
+    )
+    return Preset(tokenizer_name=name, tokenizer=tokenizer, dynamics=config)
