@@ -159,6 +159,11 @@ class EpisodeStore:
         """Return what the index knows of one episode."""
         return self._place(episode_id)[0]
 
+    def stored_bytes(self, episode_id: str) -> int:
+        """Return the size of an episode on disk, without its line in the table."""
+        entry, place = self._place(episode_id)
+        return int(self._read_lanes(entry, place).strips["size"].sum()) + place.size
+
     def refresh(self) -> int:
         """Notice what writers have added; return how many episodes are new."""
         before = len(self._places)
