@@ -1,4 +1,4 @@
-"""Commands in README and docs: every ``reverie …`` parses, every ``make …`` has a target."""
+"""Commands in README and docs: ``reverie …`` parses, ``make …`` has a target, scripts exist."""
 
 import functools
 import io
@@ -36,15 +36,29 @@ def problems(root: Path) -> list[str]:
     found: list[str] = []
     for path in documents(root):
         for mention in mentions(path.read_text(), str(path.relative_to(root))):
-            if mention.words[0] == "make":
-                unknown = [word for word in mention.words[1:] if word.islower()]
-                unknown = [word for word in unknown if "=" not in word and word not in targets]
-                problem = f"no such target: {' '.join(unknown)}" if unknown else ""
-            else:
-                problem = check_reverie(mention)
+            match mention.words[0]:
+                case "make":
+                    problem = check_make(mention, targets)
+                case "python":
+                    problem = check_script(mention, root)
+                case _:
+                    problem = check_reverie(mention)
             if problem:
                 found.append(f"{mention.where}: {' '.join(mention.words)}: {problem}")
     return found
+
+
+def check_make(mention: Mention, targets: set[str]) -> str:
+    """Look every target up; settings and words in capitals are no targets."""
+    words = [word for word in mention.words[1:] if word.islower() and "=" not in word]
+    unknown = [word for word in words if word not in targets]
+    return f"no such target: {' '.join(unknown)}" if unknown else ""
+
+
+def check_script(mention: Mention, root: Path) -> str:
+    """Look for the script that Python is told to run."""
+    name = mention.words[1]
+    return f"no such script: {name}" if name.endswith(".py") and not (root / name).exists() else ""
 
 
 def documents(root: Path) -> list[Path]:
@@ -63,7 +77,7 @@ def mentions(text: str, name: str) -> Iterator[Mention]:
             is_block, pending = not is_block, ""
             continue
         if not is_block:
-            for code in re.findall(r"`((?:reverie|make) [^`]+)`", line):
+            for code in re.findall(r"`((?:reverie|make|python) [^`]+)`", line):
                 yield from _mention(code, f"{name}:{number}", is_complete=False)
             continue
         start = start if pending else number
@@ -77,7 +91,7 @@ def mentions(text: str, name: str) -> Iterator[Mention]:
 
 def _mention(text: str, where: str, *, is_complete: bool) -> Iterator[Mention]:
     text = text.removeprefix(".venv/bin/")
-    if not text.startswith(("reverie ", "make ")):
+    if not text.startswith(("reverie ", "make ", "python ")):
         return
     words: list[str] = []
     for word in shlex.split(text, comments=True):
@@ -92,7 +106,8 @@ def check_reverie(mention: Mention) -> str:
     words = [word for word in mention.words[1:] if word not in ("…", "...")]
     if words and words[0] == "--debug":
         words = words[1:]
-    if not words or words in _OWN_FLAGS:
+    # A word in capitals stands for any command.
+    if not words or words in _OWN_FLAGS or words[0].isupper():
         return ""
     try:
         function, name, rest = find_function(words)

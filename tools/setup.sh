@@ -40,8 +40,21 @@ fi
 
 pip=(.venv/bin/python -m pip --disable-pip-version-check)
 echo "Installing $(grep -c == requirements.lock) pinned packages (minutes on the first run)"
-"${pip[@]}" install --progress-bar off -r requirements.lock |
-  sed -n -e 's/^Collecting \([^ ]*\).*/  \1/p' -e 's/^\(Installing collected\) .*/  \1 packages/p'
+log=.venv/install.log
+show_names() {
+  local word name rest
+  while read -r word name rest; do
+    case "$word" in
+      Collecting) echo "  $name" ;;
+      Installing) echo "  writing files" ;;
+    esac
+  done
+}
+if ! "${pip[@]}" install --progress-bar off -r requirements.lock 2>&1 | tee "$log" | show_names; then
+  echo "The installation failed; the end of $log says why:" >&2
+  tail -n 25 "$log" >&2
+  exit 1
+fi
 "${pip[@]}" install --quiet --no-deps --no-build-isolation -e .
 echo "$wanted" >"$stamp"
 echo "Ready: .venv/bin/reverie"

@@ -88,6 +88,7 @@ def test_imports_and_docstrings_may_repeat(tmp_path: Path, write: Write) -> None
         ("Run `reverie doctor --nope`.", "no such flag: --nope"),
         ("Run `reverie docter`.", "Did you mean 'doctor'"),
         ("Run `make tset`.", "no such target: tset"),
+        ("Run `python benchmarks/gone.py --json a`.", "no such script: benchmarks/gone.py"),
     ],
 )
 def test_a_documented_command_that_would_fail_is_found(
@@ -104,7 +105,7 @@ def test_documented_commands_that_work_pass(tmp_path: Path, write: Write) -> Non
     write("Makefile", "test: setup\n\ttrue\n")
     write(
         "docs/a.md",
-        "`reverie doctor --json` and `reverie --help` and `make test`\n"
+        "`reverie doctor --json`, `reverie COMMAND --help`, `make test`, `python -m pip`\n"
         "```\nreverie doctor --json > out.json\nreverie --version\nls\nreverie doctor --help\n```",
     )
     assert check_commands.problems(tmp_path) == []

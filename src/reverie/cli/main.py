@@ -62,16 +62,19 @@ COMMANDS = (
         words="collect",
         target="reverie.cli.collect:collect",
         summary="Play tasks with a behaviour and store the episodes.",
+        example="pygame-pong --episodes 20 --size-px 64",
     ),
     Command(
         words="data show",
         target="reverie.cli.data:COMMANDS",
         summary="Describe stored episodes and draw a contact sheet.",
+        example="data/episodes --out sheet.png",
     ),
     Command(
         words="data check",
         target="reverie.cli.data:COMMANDS",
-        summary="Check every checksum and alignment of stored episodes.",
+        summary="Verify every checksum and decode every stored frame.",
+        example="data/episodes",
     ),
     Command(
         words="train",
@@ -83,6 +86,7 @@ COMMANDS = (
         words="evaluate",
         target="reverie.cli.evaluate:evaluate",
         summary="Measure a model on held-out episodes and write a report.",
+        example="pocket",
     ),
     Command(
         words="play",
@@ -93,6 +97,7 @@ COMMANDS = (
         words="model inspect",
         target="reverie.cli.model:COMMANDS",
         summary="Describe a model: size, tasks, config, data.",
+        example="pocket",
     ),
     Command(
         words="doctor",

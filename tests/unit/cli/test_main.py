@@ -7,6 +7,7 @@ import pytest
 from reverie.cli import main as cli
 from reverie.cli.main import Command, main
 from tests.support.shared import REPOSITORY
+from tools.check_commands import Mention, check_reverie
 
 MODULE = "tests.support.commands"
 
@@ -118,6 +119,11 @@ def test_every_command_exists_and_explains_itself(
         main([*command.words.split(), "--help"])
     assert end.value.code == 0
     assert f"usage: reverie {command.words}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.words)
+def test_the_examples_in_the_help_would_run(command: Command) -> None:
+    assert check_reverie(Mention("help", tuple(command.line.split()), is_complete=True)) == ""
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
