@@ -18,7 +18,10 @@ CATCH_SPEED = 3.0
 HOME_ENERGY, FAR_ENERGY, AWAY_ENERGY = 1.05, 1.4, 0.4
 """Pole energies to pump to, as parts of the upright one: on the way home, on the way home from
 more than three quarters of a turn, and on the way from home on the far side."""
-PUMP_GAIN = 12.0
+CATCH_PLACE_M, CATCH_DRIFT = 0.6, 2.0
+"""While catching, cart place and speed count at most so much: the pole comes first."""
+PUMP_GAIN = 8.0
+"""Largest cart acceleration asked for by the pump, m/s²."""
 CENTRE_GAIN, BRAKE_GAIN = 1.5, 1.5
 REACH_GAIN = 8.0
 """Joint speed asked for, rad/s per radian of error."""
@@ -96,7 +99,8 @@ def swing_up(state: Float32[np.ndarray, " n"]) -> tuple[float]:
     """
     x, velocity, angle, turning = (float(value) for value in state)
     if abs(angle) < CATCH_ANGLE_RAD and abs(turning) < CATCH_SPEED:
-        return balance(state)
+        limits = np.array([CATCH_PLACE_M, CATCH_DRIFT, np.inf, np.inf], dtype=np.float32)
+        return balance(np.clip(state, -limits, limits))
     gravity, length = cartpole.GRAVITY, 4 / 3 * cartpole.HALF_LENGTH_M
     energy = length * turning**2 / 2 + gravity * math.cos(angle)
     is_homeward = angle * turning < 0
