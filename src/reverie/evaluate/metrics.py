@@ -26,7 +26,7 @@ def frame_errors(
 ) -> Float[np.ndarray, "*any"]:
     """Return the mean squared error of each frame, in [0, 1] units; uint8 is divided by 255."""
     difference = _unit(first) - _unit(second)
-    return np.mean(np.square(difference), axis=(-3, -2, -1), dtype=np.float64)
+    return np.asarray(np.mean(np.square(difference), axis=(-3, -2, -1), dtype=np.float64))
 
 
 def _unit(frames: Shaped[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
@@ -37,7 +37,8 @@ def _unit(frames: Shaped[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
 
 def psnr(mse: Float[np.ndarray, "*any"] | float) -> Float[np.ndarray, "*any"]:
     """Return the peak signal-to-noise ratio in dB of mean squared errors on [0, 1]."""
-    return -10.0 * np.log10(np.maximum(np.asarray(mse, dtype=np.float64), MIN_MSE))
+    # np.asarray: NumPy turns results without axes into scalars.
+    return np.asarray(-10.0 * np.log10(np.maximum(np.asarray(mse, dtype=np.float64), MIN_MSE)))
 
 
 def gain_db(
@@ -47,7 +48,7 @@ def gain_db(
 
     Pool the errors over the frames of **one clip** first; never over clips or tasks.
     """
-    return psnr(dream) - psnr(still)
+    return np.asarray(psnr(dream) - psnr(still))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

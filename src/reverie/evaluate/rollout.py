@@ -123,12 +123,16 @@ def measure_rollout(
     until = context + dreamed.shape[1]
     pictures = clips.pictures()
     truth = pictures[:, context:until]
+    stills = [
+        np.broadcast_to(frames[:, context - 1 : context], truth.shape)
+        for frames in (pictures, reconstruction.frames)
+    ]
     return Rollout(
         task=clips.task,
         frames=dreamed,
         dream=frame_errors(dreamed, truth),
-        still=frame_errors(pictures[:, context - 1 : context], truth),
-        decoded_still=frame_errors(reconstruction.frames[:, context - 1 : context], truth),
+        still=frame_errors(stills[0], truth),
+        decoded_still=frame_errors(stills[1], truth),
         ceiling=reconstruction.errors[:, context:until],
         readings=readings or {},
     )

@@ -16,6 +16,8 @@ from reverie.hallucination.thresholds import (
     fit_task,
     load_thresholds,
 )
+from reverie.models.load import save_world_model
+from tests.support.small_world import make_small_world
 
 SETUP = ReadingSetup(checkpoint="abc", num_flow_steps=4, commit_signal=0.875, num_seeds=2)
 
@@ -105,14 +107,11 @@ def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
         load_thresholds(tmp_path, SETUP)
 
 
-def test_the_digest_changes_with_weights_and_config(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no weights"):
+def test_the_digest_follows_weights_and_ignores_metrics(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is not a model folder"):
         checkpoint_digest(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"1")
-    first = checkpoint_digest(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    second = checkpoint_digest(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"2")
-    third = checkpoint_digest(tmp_path)
-    (tmp_path / "notes.md").write_text("not part of the model")
-    assert len({first, second, third}) == 3 and checkpoint_digest(tmp_path) == third
+    found = []
+    for seed, metrics in ((0, {}), (0, {"psnr": 1.0}), (1, {})):
+        save_world_model(tmp_path, make_small_world(seed), metrics=metrics)
+        found.append(checkpoint_digest(tmp_path))
+    assert found[0] == found[1] != found[2]

@@ -1,0 +1,226 @@
+"""A whole evaluation: held-out episodes, measurements, limits of readings, report."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reverie.collect.policies import make_policy
+from reverie.core.errors import ConfigError, DataError
+from reverie.core.files import write_json
+from reverie.core.registry import unknown_name_message
+from reverie.core.types import Episode
+from reverie.data.store import EpisodeStore
+from reverie.envs.registry import task_names
+from reverie.evaluate.action_following import FollowingConfig
+from reverie.evaluate.evaluation import (
+    EvaluationConfig,
+    TaskEvaluation,
+    all_numbers,
+    evaluate_task,
+)
+from reverie.evaluate.live import LiveConfig, collect_heldout, measure_control
+from reverie.evaluate.report import ClipPicture, write_report
+from reverie.hallucination.predictors import NUM_SEEDS
+from reverie.hallucination.thresholds import (
+    ReadingSetup,
+    Thresholds,
+    checkpoint_digest,
+)
+from reverie.models.dynamics.world import ShortcutWorld
+from reverie.models.load import load_world_model
+from reverie.recipes.pictures import stack_rows, write_gif, write_strip
+
+MOVING_BEHAVIOUR = "noise"
+"""Gaussian, Ornstein-Uhlenbeck or a mixture with the expert: it moves in every task, always."""
+
+OnTask = Callable[[TaskEvaluation], None]
+"""Called with each task as soon as it is measured."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationOrder:
+    """What is evaluated, and how thoroughly."""
+
+    tasks: tuple[str, ...] = ()
+    """Empty means every task of the model."""
+    live: LiveConfig = field(default_factory=LiveConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    behaviour: str = MOVING_BEHAVIOUR
+    """Name of the policy that plays the held-out episodes."""
+    has_single_substep: bool = True
+    """Also measure action following with one substep a frame, as published."""
+
+
+def quick_order(tasks: tuple[str, ...] = ()) -> EvaluationOrder:
+    """Order what ``reverie demo`` measures: every number, in seconds a task, on few clips."""
+    return EvaluationOrder(
+        tasks=tasks,
+        live=LiveConfig(num_episodes=4, max_steps=80, num_probes=8),
+        evaluation=EvaluationConfig(
+            clips_per_episode=2, following=FollowingConfig(stride=6, variants=("zero",))
+        ),
+        has_single_substep=False,
+    )
+
+
+def evaluate_live(
+    world: ShortcutWorld, order: EvaluationOrder, *, on_task: OnTask | None = None
+) -> list[TaskEvaluation]:
+    """Play fresh episodes of every task in its simulator and measure the model on them.
+
+    Raises:
+        UnknownNameError: A task is unknown.
+        ConfigError: The model was not trained on a task.
+    """
+    frame_spec = world.tokenizer.frame_spec
+    done: list[TaskEvaluation] = []
+    for task in choose_tasks(world, order.tasks):
+        episodes = collect_heldout(
+            task,
+            frame_spec=frame_spec,
+            make_policy=lambda _: make_policy(order.behaviour),
+            config=order.live,
+        )
+        control = measure_control(task, episodes, frame_spec=frame_spec, config=order.live)
+        done.append(
+            evaluate_task(
+                world,
+                episodes,
+                order.evaluation,
+                single_step=_single_substep(world) if order.has_single_substep else None,
+                control=control,
+            )
+        )
+        if on_task is not None:
+            on_task(done[-1])
+    return done
+
+
+def evaluate_store(
+    world: ShortcutWorld,
+    store: EpisodeStore,
+    order: EvaluationOrder,
+    *,
+    on_task: OnTask | None = None,
+) -> list[TaskEvaluation]:
+    """Measure the model on stored held-out episodes, at most ``live.num_episodes`` a task.
+
+    What an action changes in the simulator is measured where the task has one.
+    """
+    done: list[TaskEvaluation] = []
+    stored = {entry.task for entry in store.index}
+    for task in choose_tasks(world, order.tasks):
+        if task not in stored:
+            raise DataError(
+                f"The store at '{store.path}' has no episodes of '{task}'. Collect some, or name "
+                f"other tasks with --tasks; it has: {', '.join(sorted(stored))}."
+            )
+        episodes = _longest(store, task, order.live.num_episodes)
+        done.append(
+            evaluate_task(
+                world,
+                episodes,
+                order.evaluation,
+                single_step=_single_substep(world) if order.has_single_substep else None,
+            )
+        )
+        if on_task is not None:
+            on_task(done[-1])
+    return done
+
+
+def choose_tasks(world: ShortcutWorld, asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the tasks to evaluate; names the model does not know are refused."""
+    for name in asked:
+        if name not in world.tasks:
+            hint = f"The model knows: {', '.join(world.tasks)}"
+            raise ConfigError(unknown_name_message("task", name, world.tasks, hint))
+    known = set(task_names())
+    missing = [name for name in world.tasks if name not in known]
+    if not asked and missing:
+        raise ConfigError(
+            f"This version has no simulator for {', '.join(missing)}. Name the tasks to evaluate "
+            f"with --tasks."
+        )
+    return tuple(asked) or tuple(world.tasks)
+
+
+def fit_thresholds(
+    folder: Path, world: ShortcutWorld, tasks: Sequence[TaskEvaluation]
+) -> Thresholds:
+    """Fit the page's limits to the dreams of an evaluation, and write them beside the model."""
+    thresholds = Thresholds(
+        setup=reading_setup(folder, world),
+        tasks={task.task: task.thresholds() for task in tasks},
+    )
+    thresholds.save(folder)
+    return thresholds
+
+
+def reading_setup(folder: Path, world: ShortcutWorld) -> ReadingSetup:
+    """Describe what the readings of a model depend on."""
+    return ReadingSetup(
+        checkpoint=checkpoint_digest(folder),
+        num_flow_steps=world.num_flow_steps,
+        commit_signal=world.commit_signal,
+        num_seeds=NUM_SEEDS,
+    )
+
+
+def write_results(
+    tasks: Sequence[TaskEvaluation], out: Path, *, title: str, facts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write numbers, pictures and the report into a folder; return the numbers.
+
+    Args:
+        tasks: What was measured.
+        out: Folder; ``evaluation.json``, ``report.html`` and ``pictures/`` go there.
+        title: Of the report.
+        facts: Lines below the title, such as the model's folder.
+    """
+    numbers = all_numbers(tasks)
+    write_json(out / "evaluation.json", numbers)
+    pictures = [picture for task in tasks for picture in draw_clips(task, out / "pictures")]
+    write_report(out / "report.html", tasks, numbers, pictures, title=title, facts=facts)
+    return numbers
+
+
+def draw_clips(task: TaskEvaluation, folder: Path) -> list[ClipPicture]:
+    """Draw the best and the worst dream of a task: a strip and an animation each."""
+    order = np.argsort(np.nan_to_num(task.gains.moving_gain, nan=-math.inf), kind="stable")
+    moving = [int(clip) for clip in order if not task.gains.is_static[clip]] or [int(order[-1])]
+    context = task.clips.num_frames - task.rollout.frames.shape[1]
+    pictures = []
+    for rank, clip in dict(best=moving[-1], worst=moving[0]).items():
+        pairs = stack_rows(task.clips.pictures()[clip, context:], task.rollout.frames[clip])
+        path = folder / f"{task.task}-{rank}"
+        write_strip(path.with_suffix(".png"), pairs)
+        write_gif(path.with_suffix(".gif"), pairs)
+        pictures.append(
+            ClipPicture(
+                task=task.task,
+                rank=rank,
+                gain_db=float(task.gains.gain[clip]),
+                strip=path.with_suffix(".png").read_bytes(),
+                animation=path.with_suffix(".gif").read_bytes(),
+            )
+        )
+    return pictures
+
+
+def _single_substep(world: ShortcutWorld) -> ShortcutWorld:
+    # A shallow copy: the weights are shared, only the number of substeps differs.
+    once = copy.copy(world)
+    once.num_flow_steps = 1
+    return once
+
+
+def _longest(store: EpisodeStore, task: str, count: int) -> list[Episode]:
+    entries = [entry for entry in store.index if entry.task == task]
+    longest = sorted(entries, key=lambda entry: -entry.num_frames)[:count]
+    return [store.read_episode(entry.id) for entry in longest]
