@@ -12,11 +12,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from reverie.collect.order import CollectOrder, OrderItem, list_items
+from reverie.collect.policies import EXPERT_POLICIES
 from reverie.collect.worker import ItemPlayer, ItemResult, run_worker
 from reverie.core.config import to_dict
-from reverie.core.errors import ReverieError
+from reverie.core.errors import ConfigError, ReverieError
 from reverie.core.files import digest, write_json
 from reverie.data.store import EpisodeStore
+from reverie.envs.experts import has_expert
 
 MAX_ATTEMPTS = 3
 """Times one episode is tried before the collection stops."""
@@ -79,6 +81,7 @@ def collect(
     Raises:
         CollectError: An episode failed, or killed its worker, several times.
     """
+    _check_experts(order)
     store = EpisodeStore.open_or_create(store_path, order.frame, order.codec)
     _keep_order(store, order)
     items = list_items(order)
@@ -232,6 +235,17 @@ def _start_worker(store_path: Path) -> _Worker:
     process.start()
     theirs.close()
     return _Worker(process=process, connection=mine)
+
+
+def _check_experts(order: CollectOrder) -> None:
+    """Refuse at once what would otherwise fail in the middle of the order."""
+    needy = [name for name in order.policies if name in EXPERT_POLICIES]
+    lacking = [task for task in order.tasks if needy and not has_expert(task)]
+    if lacking:
+        raise ConfigError(
+            f"{', '.join(needy)} needs an expert, and there is none for {', '.join(lacking)}. "
+            f"Collect these tasks with random, noop, noise-gaussian or noise-ou."
+        )
 
 
 def _keep_order(store: EpisodeStore, order: CollectOrder) -> None:

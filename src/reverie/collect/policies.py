@@ -47,6 +47,9 @@ POLICIES.add("expert", "reverie.collect.policies:ExpertPolicy")
 POLICIES.add("transformed-expert", "reverie.collect.policies:TransformedExpertPolicy")
 POLICIES.add("mixed", "reverie.collect.policies:MixedPolicy")
 
+EXPERT_POLICIES = ("noise-mixture", "noise", "expert", "transformed-expert", "mixed")
+"""Behaviours that need an expert of the task."""
+
 
 def make_policy(name: str) -> Policy:
     """Make a behaviour by name; it fits any task, and may play any number of episodes."""
