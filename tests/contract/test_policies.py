@@ -8,7 +8,8 @@ import pytest
 
 from reverie.collect.policies import EXPERT_POLICIES, POLICIES, make_policy
 from reverie.core.types import Episode, FrameSpec
-from reverie.envs.api import TaskEnv
+from reverie.envs import experts
+from reverie.envs.api import Policy, TaskEnv
 from reverie.envs.episode import play_episode
 from reverie.envs.registry import make_env
 
@@ -80,20 +81,23 @@ def test_a_behaviour_has_a_name_at_every_step(name: str, env: TaskEnv) -> None:
 
 
 def test_the_list_of_those_that_need_an_expert_is_complete(
-    monkeypatch: pytest.MonkeyPatch, env: TaskEnv
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
 
-    def noting(task: str) -> object:
+    def noting(task: str) -> Policy:
         asked.append(task)
         return original(task)
 
-    from reverie.envs import experts
-
     original = experts.make_expert
     monkeypatch.setattr(experts, "make_expert", noting)
+    env = make_env("toy-paint", frame_spec=SPEC)
+    env.reset(0)
     for name in POLICIES.names():
         asked.clear()
-        for seed in range(6):
-            _play(env, name, seed=seed)
+        for seed in range(8):
+            policy = make_policy(name)
+            policy.start(env, np.random.default_rng(seed))
+            for step in range(30):
+                policy.act(env, step)
         assert bool(asked) == (name in EXPERT_POLICIES), name

@@ -127,16 +127,16 @@ def test_transforms_are_drawn_applied_and_listed(env: TaskEnv) -> None:
 def test_mixed_segments_have_their_lengths_and_weights(env: TaskEnv) -> None:
     policy = make_policy("mixed")
     parameters = policy.start(env, np.random.default_rng(0))
-    _, names = _act(policy, env, 12_000)
+    _, names = _act(policy, env, 6000)
     segments = parameters["segments"]
     for one, other in pairwise(segments):
         assert other["step"] == one["step"] + one["num_steps"]
     lengths = np.array([item["num_steps"] for item in segments])
     assert lengths.min() >= SEGMENT_MIN_STEPS
-    assert float(lengths.mean()) == pytest.approx(SEGMENT_MEAN_STEPS, rel=0.12)
+    assert float(lengths.mean()) == pytest.approx(SEGMENT_MEAN_STEPS, rel=0.15)
     shares = Counter(item["policy"] for item in segments)
     for name, weight in MIXED_WEIGHTS.items():
-        assert shares[name] / len(segments) == pytest.approx(weight, abs=0.07)
+        assert shares[name] / len(segments) == pytest.approx(weight, abs=0.08)
     assert {"expert", "random", "noop", "noise-ou"} <= set(names)
 
 
