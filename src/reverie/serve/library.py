@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 
 from reverie.core.batch import Batch
-from reverie.core.errors import ConfigError, DataError, ReverieError
+from reverie.core.errors import ConfigError, DataError
 from reverie.core.registry import unknown_name_message
 from reverie.core.types import Episode
 from reverie.data.windows import episode_to_batch
-from reverie.envs.api import Policy
+from reverie.envs.experts import has_expert, make_expert
 from reverie.envs.registry import make_env, task_names, task_spec
 from reverie.hallucination.gauges import PAGE_GAUGES, ReadingSet
 from reverie.hallucination.predictors import NUM_SEEDS
@@ -20,6 +20,8 @@ from reverie.hallucination.thresholds import (
     load_thresholds,
 )
 from reverie.models.api import StepContext, WorldModel
+from reverie.models.dynamics.world import ShortcutWorld
+from reverie.models.load import load_world_model
 from reverie.serve.show import Library, Measured, Show
 
 
@@ -50,8 +52,6 @@ def load_library(folders: Sequence[Path], *, first_task: str | None = None) -> L
 
 def load_show(folder: Path) -> Show:
     """Load one model with its limits."""
-    from reverie.models.load import load_world_model
-
     world = load_world_model(folder)
     try:
         limits = load_thresholds(folder, reading_setup(folder, world))
@@ -60,7 +60,7 @@ def load_show(folder: Path) -> Show:
     return make_show(folder.resolve().name, world, thresholds=limits)
 
 
-def reading_setup(folder: Path, world: WorldModel) -> ReadingSetup:
+def reading_setup(folder: Path, world: ShortcutWorld) -> ReadingSetup:
     """Describe how this server takes readings, for comparison with how limits were fitted."""
     return ReadingSetup(
         checkpoint=checkpoint_digest(folder),
@@ -92,11 +92,11 @@ def make_show(
         world=world,
         frame_spec=world.tokenizer.frame_spec,
         specs=specs,
-        expert_tasks=frozenset(task for task in specs if _has_expert(task)),
+        expert_tasks=frozenset(task for task in specs if has_expert(task)),
         limits={task: found.limits for task, found in limits.items()},
         read=partial(take_readings, _page_set(thresholds, frozenset(specs))),
         make_env=partial(make_env, frame_spec=world.tokenizer.frame_spec),
-        make_expert=_make_expert,
+        make_expert=make_expert,
         make_context=partial(_make_context, world.action_width),
         notice=notice,
     )
@@ -114,20 +114,6 @@ def _page_set(thresholds: Thresholds | None, tasks: frozenset[str]) -> ReadingSe
     kind = "floored" if has_motion else "step"
     names = (*PAGE_GAUGES, *(f"{name}/{kind}" for name in PAGE_GAUGES))
     return ReadingSet(names=names, motion={} if thresholds is None else thresholds.motion)
-
-
-def _make_expert(task: str) -> Policy:
-    from reverie.envs.experts import make_expert
-
-    return make_expert(task)
-
-
-def _has_expert(task: str) -> bool:
-    try:
-        _make_expert(task)
-    except (ReverieError, ModuleNotFoundError):
-        return False
-    return True
 
 
 def _make_context(action_width: int, episode: Episode, start: int) -> Batch:

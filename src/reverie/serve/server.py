@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from reverie.core.errors import ConfigError, PortInUseError
 from reverie.serve.app import ServeConfig, make_app
@@ -17,6 +18,7 @@ from reverie.serve.protocol import MAX_TEXT_BYTES
 
 _SHUTDOWN_S = 2
 """How long open connections may take to say goodbye."""
+_LAST_PORT = 65535
 
 OnReady = Callable[[str], None]
 """Called with the address of the page once it answers."""
@@ -49,16 +51,7 @@ def serve(
         library = load_library(model_folders, first_task=config.session.first_task)
         url = page_url(host, listener.getsockname()[1])
         named = replace(config, allowed_hosts=(*config.allowed_hosts, host.lower()))
-        server = uvicorn.Server(
-            uvicorn.Config(
-                make_app(library, named),
-                log_level="warning",
-                ws="websockets-sansio",
-                # Room for a message that is refused with a text instead of a bare close.
-                ws_max_size=4 * MAX_TEXT_BYTES,
-                timeout_graceful_shutdown=_SHUTDOWN_S,
-            )
-        )
+        server = make_server(make_app(library, named))
         announcer = threading.Thread(
             target=_announce, args=(server, url, open_browser, on_ready), daemon=True
         )
@@ -66,14 +59,29 @@ def serve(
         server.run(sockets=[listener])
 
 
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """Put the application behind uvicorn, with a limit on what a socket may send at once."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            ws="websockets-sansio",
+            # Room for a message that is refused with a text instead of a bare close.
+            ws_max_size=4 * MAX_TEXT_BYTES,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+        )
+    )
+
+
 def bind(host: str, port: int) -> socket.socket:
     """Take an address before the models are loaded, so that a clash is told at once."""
+    if not 0 <= port <= _LAST_PORT:
+        raise ConfigError(f"A port lies in 0 to {_LAST_PORT}, got {port}. Try --port 8765.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, OverflowError) as error:
-        raise ConfigError(
-            f"Cannot listen on {host}:{port}: {error}. Try --host 127.0.0.1."
-        ) from error
+    except socket.gaierror as error:
+        text = f"Cannot listen on {host}:{port}: {error}. Try --host 127.0.0.1."
+        raise ConfigError(text) from error
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -97,7 +105,7 @@ def _bind_error(error: OSError, host: str, port: int) -> Exception:
     if error.errno == errno.EADDRINUSE:
         return PortInUseError(
             f"Port {port} on {host} is in use. Stop the program that uses it, or choose another "
-            f"port: --port {port + 1 if port < 65535 else 8765}"
+            f"port: --port {port + 1 if port < _LAST_PORT else 8765}"
         )
     if error.errno == errno.EACCES:
         return ConfigError(

@@ -221,7 +221,7 @@ class _Play:
         return (self._shown(), Notice(text=f"{text} A new one begins."))
 
     def _begin_episode(self, seed: int) -> tuple[Outgoing, ...]:
-        self._seed, self._is_over = seed, False
+        self._seed, self._is_over, self._steps_owed = seed, False, 0
         self._episode += 1
         self._last_action = rest_action(self.stage.spec)
         self.stage.reset(seed)

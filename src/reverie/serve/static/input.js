@@ -82,13 +82,19 @@ export class Input {
   }
 
   changed() {
-    if (!this.task || this.timer !== null) return;
-    this.timer = setTimeout(() => {
-      this.timer = null;
-      const values = this.values();
-      const text = JSON.stringify(values);
-      if (text !== this.sent && this.onAction(values)) this.sent = text;
-    }, SEND_EVERY_MS);
+    if (this.task && this.timer === null) {
+      this.timer = setTimeout(() => this.flush(), SEND_EVERY_MS);
+    }
+  }
+
+  /** Send the wanted action now if it is not known to the server yet. */
+  flush() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    if (!this.task) return;
+    const values = this.values();
+    const text = JSON.stringify(values);
+    if (text !== this.sent && this.onAction(values)) this.sent = text;
   }
 
   buildLanes() {

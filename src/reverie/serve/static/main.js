@@ -19,16 +19,21 @@ const connection = new Connection({
   onMessage: receive,
   onFrame: show,
   onState: showConnection,
-  onFault: (text) => say(text, "alarm"),
+  onFault: (text) => say(text),
 });
 
 function receive(message) {
   switch (message.type) {
     case "welcome": welcome(message); break;
     case "started": started(message); break;
-    case "notice": say(message.text, "calm"); break;
-    case "problem": say(message.text, "alarm", canReconnect(message.code)); break;
+    case "notice": mention(message.text); break;
+    case "problem": problem(message); break;
   }
+}
+
+function problem(message) {
+  say(message.text, canReconnect(message.code));
+  if (message.code === "unknown" && !now.started) start(find("task").value);
 }
 
 function welcome(message) {
@@ -54,15 +59,12 @@ function chooseModel(task) {
   now.model = model.name;
   const names = model.tasks.map((card) => card.name);
   fill(find("task"), names, names.includes(task) ? task : names[0]);
-  if (task && !names.includes(task)) {
-    // The server knows best what to say about a name that it does not know.
-    connection.send("start", { model: model.name, task });
-  }
-  start();
+  // The server knows best what to say about a name that it does not know.
+  start(task ?? names[0]);
 }
 
-function start() {
-  connection.send("start", { model: find("model").value, task: find("task").value });
+function start(task) {
+  connection.send("start", { model: find("model").value, task });
 }
 
 function started(message) {
@@ -88,12 +90,12 @@ function show(frame) {
   readings.show(frame);
   input.show(frame.action);
   readings.setFacts({
-    "frames dreamed": frame.horizon,
+    "horizon": frame.horizon,
     "shown": rateText(frame.shown_fps),
     "reward": short(frame.reward),
-    "dream can do": rateText(frame.dream_fps),
-    "dreamed reward": short(frame.dreamed_reward),
-    "simulator can do": rateText(frame.simulator_fps),
+    "dream": rateText(frame.dream_fps),
+    "dream reward": short(frame.dreamed_reward),
+    "simulator": rateText(frame.simulator_fps),
     "score": short(frame.score),
     "seed": now.started.seed,
   });
@@ -119,6 +121,11 @@ function nextDriver() {
   const expert = document.querySelector('input[name="driver"][value="expert"]');
   const offered = DRIVERS.filter((name) => name !== "expert" || !expert.disabled);
   setDriver(offered[(offered.indexOf(now.driver) + 1) % offered.length]);
+}
+
+function stepOnce() {
+  input.flush();
+  connection.send("step_once");
 }
 
 function togglePause() {
@@ -156,7 +163,7 @@ function showConnection(state, waitMs) {
     busy: "server busy", ended: "session ended" }[state];
   if (state === "lost") {
     const seconds = Math.max(1, Math.round(waitMs / 1000));
-    say(`The connection to the server was lost. Trying again in ${seconds} s.`, "alarm", true);
+    say(`The connection to the server was lost. Trying again in ${seconds} s.`, true);
   }
   for (const id of ["model", "task", "pause", "step", "reset", "reseed"]) {
     find(id).disabled = state !== "live";
@@ -167,13 +174,19 @@ function canReconnect(code) {
   return ["busy", "idle", "refused", "internal", "size", "rate"].includes(code);
 }
 
-function say(text, tone, withReconnect = false) {
-  clearTimeout(now.noticeTimer);
-  find("banner").dataset.tone = tone;
+/** Say what went wrong; it stays until it is dismissed or mended. */
+function say(text, withReconnect = false) {
   find("banner-text").textContent = text;
   find("banner-action").hidden = !withReconnect;
   find("banner").hidden = false;
-  if (tone === "calm") now.noticeTimer = setTimeout(hideBanner, NOTICE_MS);
+}
+
+/** Say something in passing. */
+function mention(text) {
+  clearTimeout(now.noticeTimer);
+  find("toast").textContent = text;
+  find("toast").dataset.shown = "true";
+  now.noticeTimer = setTimeout(() => { find("toast").dataset.shown = "false"; }, NOTICE_MS);
 }
 
 function hideBanner() {
@@ -196,7 +209,7 @@ function fill(select, names, chosen) {
 
 const SHORTCUTS = {
   Space: togglePause,
-  KeyN: () => connection.send("step_once"),
+  KeyN: stepOnce,
   KeyR: () => connection.send("reset"),
   KeyT: replay,
   KeyC: () => connection.send("reseed"),
@@ -232,7 +245,7 @@ document.addEventListener("click", (event) => {
 });
 
 find("pause").addEventListener("click", togglePause);
-find("step").addEventListener("click", () => connection.send("step_once"));
+find("step").addEventListener("click", stepOnce);
 find("reset").addEventListener("click", () => connection.send("reset"));
 find("reseed").addEventListener("click", () => connection.send("reseed"));
 find("view").addEventListener("click", toggleView);
@@ -240,7 +253,7 @@ find("rate").addEventListener("input", sendRate);
 find("driver").addEventListener("change", (event) => setDriver(event.target.value));
 find("model").addEventListener("change", () => chooseModel(now.task));
 find("task").addEventListener("change", (event) => {
-  start();
+  start(event.target.value);
   event.target.blur();
 });
 find("banner-close").addEventListener("click", hideBanner);

@@ -6,6 +6,16 @@ const MEANING = {
   u_f: ["flow", "How much the last flow steps still change the dreamed frame"],
   u_s: ["seeds", "How far the same step goes apart under other noises"],
 };
+const FACTS = {
+  horizon: "Frames dreamed since the last real one",
+  shown: "Frames per second that this page gets",
+  dream: "Frames per second that the dream with its readings could do alone",
+  simulator: "Frames per second that the simulator could do alone",
+  reward: "What the simulator paid for the last step",
+  "dream reward": "What the dream expects to be paid for the last step",
+  score: "Normalised outcome of the episode so far, 0 to 1",
+  seed: "Seed of this episode; T plays it again",
+};
 const LEVEL_WORDS = { green: "steady", yellow: "unusual", red: "flagged", unknown: "no limit" };
 const PSNR_CEILING_DB = 45;
 
@@ -101,6 +111,7 @@ export class Readings {
 
   addFact(name) {
     const pair = element("div");
+    pair.title = FACTS[name] ?? "";
     const value = element("dd");
     value.dataset.fact = name;
     pair.append(textElement("dt", name), value);

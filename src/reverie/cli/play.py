@@ -1,0 +1,57 @@
+"""``reverie play``: drive simulator and dream side by side in the browser."""
+
+from typing import Annotated
+
+import tyro
+
+from reverie.core.registry import require_extra
+from reverie.models.load import resolve_model
+
+
+def play(
+    models: tyro.conf.Positional[tuple[str, ...]] = ("pocket",),
+    *,
+    task: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    browser: bool = True,
+    sessions: int = 8,
+    allowed_host: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
+) -> None:
+    """Drive a simulator and the dream of it side by side, in the browser.
+
+    Both worlds get the actions of your keyboard; beside them stand the readings that tell how far
+    the dream can be trusted. Ctrl-C stops the server.
+
+    Examples: 'reverie play' plays the shipped model; 'reverie play runs/pocket/model --task
+    pygame-pong' plays your own, beginning with pong; 'reverie play --no-browser --port 9000'
+    only serves, and says the address.
+
+    Args:
+        models: Names of shipped models, or model folders; the page offers them all.
+        task: Task to begin with; the model's first one by default.
+        host: Address to listen on. 0.0.0.0 lets everybody on your network play.
+        port: Port to listen on; 0 takes a free one.
+        browser: Open the page in the default browser.
+        sessions: How many tabs may play at once.
+        allowed_host: Names, beside localhost and addresses, by which the server may be reached.
+    """
+    for module in ("fastapi", "uvicorn", "websockets"):
+        require_extra(module, "play", "serve the page")
+    folders = [resolve_model(name) for name in models]
+    # The web packages are an extra, so their importers come after the check.
+    from reverie.serve.app import ServeConfig
+    from reverie.serve.engine import EngineConfig
+    from reverie.serve.server import serve
+    from reverie.serve.session import SessionConfig
+
+    config = ServeConfig(
+        engine=EngineConfig(max_sessions=sessions),
+        session=SessionConfig(first_task=task),
+        allowed_hosts=tuple(name.lower() for name in allowed_host),
+    )
+    serve(folders, host=host, port=port, open_browser=browser, on_ready=_say_address, config=config)
+
+
+def _say_address(url: str) -> None:
+    print(f"The page is at {url}  (Ctrl-C stops it)", flush=True)
