@@ -25,8 +25,15 @@ class LatentSpec:
 class TokenizerProtocol(Protocol):
     """Frames to latents and back; ``state`` carries what a causal tokenizer must remember."""
 
-    spec: LatentSpec
-    frame_spec: FrameSpec
+    @property
+    def spec(self) -> LatentSpec:
+        """Shape and scale of the latents."""
+        ...
+
+    @property
+    def frame_spec(self) -> FrameSpec:
+        """Size of the frames it reads and paints."""
+        ...
 
     def encode(
         self, frames: UInt8[Tensor, "b t h w 3"], state: Any = None
@@ -65,12 +72,20 @@ class Noise:
 class RolloutState(Protocol):
     """All that a dream carries between steps. A value: stepping returns the next one."""
 
-    latent: Float[Tensor, "b n d"]
-    """Latent of the newest frame, in model units (unit std)."""
-    num_frames: int
-    """Frames so far, context included."""
-    task: tuple[str, ...]
-    """Task name of each row."""
+    @property
+    def latent(self) -> Float[Tensor, "b n d"]:
+        """Latent of the newest frame, in model units (unit std)."""
+        ...
+
+    @property
+    def num_frames(self) -> int:
+        """Frames so far, context included."""
+        ...
+
+    @property
+    def task(self) -> tuple[str, ...]:
+        """Task name of each row."""
+        ...
 
     @property
     def num_rows(self) -> int:
@@ -107,16 +122,35 @@ class WorldModel(Protocol):
     ``step`` is a pure function: the same state, action and noise give the same bits.
     """
 
-    tokenizer: TokenizerProtocol
-    latent_spec: LatentSpec
-    action_width: int
-    """Width of ``action`` in ``step``; narrower native actions are zero-padded on the right."""
-    max_context: int
-    """Most real frames that ``start`` uses."""
-    num_flow_steps: int
-    """Flow substeps K per dreamed frame; ``Prediction.trace`` has K entries."""
-    tasks: tuple[str, ...]
-    """Tasks the model was trained on."""
+    @property
+    def tokenizer(self) -> TokenizerProtocol:
+        """What turns frames into latents and back."""
+        ...
+
+    @property
+    def latent_spec(self) -> LatentSpec:
+        """Shape of the latents that are dreamed."""
+        ...
+
+    @property
+    def action_width(self) -> int:
+        """Width of ``action`` in ``step``; narrower native actions get zeros on the right."""
+        ...
+
+    @property
+    def max_context(self) -> int:
+        """Most real frames that ``start`` uses."""
+        ...
+
+    @property
+    def num_flow_steps(self) -> int:
+        """Flow substeps K per dreamed frame; ``Prediction.trace`` has K entries."""
+        ...
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks the model was trained on."""
+        ...
 
     @property
     def device(self) -> torch.device:
@@ -144,12 +178,18 @@ class WorldModel(Protocol):
         ...
 
     def step(
-        self, state: RolloutState, action: Float[Tensor, "b a"], noise: Noise
+        self, state: Any, action: Float[Tensor, "b a"], noise: Noise
     ) -> tuple[RolloutState, Prediction]:
-        """Dream one frame."""
+        """Dream one frame.
+
+        Args:
+            state: A ``RolloutState`` that this model's ``start`` or ``step`` gave.
+            action: One action per row.
+            noise: See ``draw_noise``.
+        """
         ...
 
-    def decode(self, state: RolloutState) -> UInt8[Tensor, "b h w 3"]:
+    def decode(self, state: Any) -> UInt8[Tensor, "b h w 3"]:
         """Show the newest frame."""
         ...
 
