@@ -210,9 +210,10 @@ def in_fresh_interpreter(code: str) -> str:
 
 LISTING = """
 import sys
+from reverie.envs.experts import has_expert
 from reverie.envs.registry import task_names, task_spec
 for name in task_names():
-    task_spec(name)
+    task_spec(name), has_expert(name)
 print([name for name in ("torch", "pygame", "cv2", "gymnasium") if name in sys.modules])
 """
 MAKING = """

@@ -1,12 +1,6 @@
-"""Scripted experts: one pure function of the state vector per task, played as a ``Policy``.
+"""Scripted experts: one pure function of the state vector per task, played as a ``Policy``."""
 
-A domain that has experts keeps them in ``envs.domains.<domain>.experts``, in a table
-``CONTROLLERS`` from task name to controller.
-"""
-
-import importlib
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,7 +8,7 @@ from jaxtyping import Float32
 
 from reverie.core.errors import ConfigError
 from reverie.envs.api import Policy, TaskEnv
-from reverie.envs.registry import task_names, task_spec
+from reverie.envs.registry import call_named, task_names, task_spec
 
 Controller = Callable[[Float32[np.ndarray, " n"]], tuple[float, ...]]
 """State vector of a task to one action; may leave [-1, 1], where it is clipped."""
@@ -44,8 +38,8 @@ class Expert:
 
 
 def has_expert(task: str) -> bool:
-    """Tell whether a task has a scripted expert."""
-    return task in _controllers(task_spec(task).domain)
+    """Tell whether a task has a scripted expert. Imports no simulator."""
+    return task_spec(task).expert is not None
 
 
 def make_expert(task: str) -> Policy:
@@ -55,18 +49,11 @@ def make_expert(task: str) -> Policy:
         UnknownNameError: There is no such task.
         ConfigError: The task has no expert.
     """
-    controllers = _controllers(task_spec(task).domain)
-    if task not in controllers:
+    spec = task_spec(task)
+    if spec.expert is None:
         known = ", ".join(name for name in task_names() if has_expert(name))
         raise ConfigError(
             f"The task '{task}' has no scripted expert. Collect it with another behaviour, or "
             f"choose a task that has one: {known}."
         )
-    return Expert(controllers[task])
-
-
-def _controllers(domain: str) -> Mapping[str, Controller]:
-    module_name = f"reverie.envs.domains.{domain}.experts"
-    if find_spec(module_name) is None:
-        return {}
-    return importlib.import_module(module_name).CONTROLLERS
+    return Expert(call_named(spec.expert, spec))

@@ -3,6 +3,7 @@
 import importlib
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 from reverie.core.errors import MissingExtraError, UnknownNameError
 from reverie.core.registry import unknown_name_message
@@ -59,9 +60,18 @@ def make_env(name: str, *, frame_spec: FrameSpec = FrameSpec()) -> TaskEnv:  # n
 
 def make_from_spec(spec: TaskSpec, frame_spec: FrameSpec) -> TaskEnv:
     """Call the factory that a spec names."""
-    module_name, _, attribute = spec.factory.partition(":")
+    return call_named(spec.factory, spec, frame_spec)
+
+
+def call_named(target: str, spec: TaskSpec, *arguments: Any) -> Any:
+    """Import ``"module:function"`` of a task and call it with its spec and what follows.
+
+    Raises:
+        MissingExtraError: It needs a package that an extra installs.
+    """
+    module_name, _, attribute = target.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), attribute)(spec, frame_spec)
+        return getattr(importlib.import_module(module_name), attribute)(spec, *arguments)
     except ModuleNotFoundError as error:
         if spec.extra is None:
             raise

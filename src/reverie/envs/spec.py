@@ -36,3 +36,6 @@ class TaskSpec:
     """The command that fetches assets this task needs from a hub; None if it needs none."""
     factory: str
     """``"module:function"``; called with (spec, frame_spec), returns a ``TaskEnv``."""
+    expert: str | None = None
+    """``"module:function"``; called with (spec), returns the ``Controller`` of its scripted expert.
+    None if it has none."""

@@ -1,5 +1,7 @@
 """Scripted experts do what they are for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from reverie.envs import experts
 from reverie.envs.api import TaskEnv
 from reverie.envs.episode import play_episode
 from reverie.envs.experts import has_expert, make_expert
-from reverie.envs.registry import make_env, task_names
+from reverie.envs.registry import make_env, task_names, task_spec
 
 TINY = FrameSpec(height_px=8, width_px=8)
 EXPERT_TASKS = tuple(name for name in task_names() if has_expert(name))
@@ -84,6 +86,7 @@ def test_a_misspelt_task_is_answered_with_a_suggestion() -> None:
 
 
 def test_a_task_without_expert_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experts, "_controllers", lambda domain: {})
+    bare = replace(task_spec("pygame-pong"), expert=None)
+    monkeypatch.setattr(experts, "task_spec", lambda name: bare)
     with pytest.raises(ConfigError, match="has no scripted expert"):
         make_expert("pygame-pong")

@@ -34,7 +34,7 @@ def new_layer(width_px: int, height_px: int) -> pygame.Surface:
 def to_frame(canvas: pygame.Surface) -> UInt8[np.ndarray, "h w 3"]:
     """Copy a canvas into an RGB array."""
     # The canvas is 32 bit without alpha: its bytes are B, G, R and one unused.
-    raw = np.frombuffer(canvas.get_buffer(), dtype=np.uint8)
+    raw = np.frombuffer(canvas.get_buffer().raw, dtype=np.uint8)
     pixels = raw.reshape(canvas.get_height(), canvas.get_width(), 4)
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), dtype=np.uint8)
 

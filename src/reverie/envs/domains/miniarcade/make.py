@@ -2,8 +2,10 @@
 
 import importlib
 import os
+from typing import Any
 
 from reverie.core.types import FrameSpec
+from reverie.envs.experts import Controller
 from reverie.envs.game_env import GameEnv
 from reverie.envs.spec import TaskSpec
 
@@ -18,10 +20,19 @@ _GAMES = {
 
 def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:
     """Start a MiniArcade task; only the module of its own game is imported."""
-    # pygame prints a banner when it is first imported, unless this is set.
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     short_name = spec.name.removeprefix("pygame-")
     prefix = next(prefix for prefix in _GAMES if short_name.startswith(prefix))
-    module = importlib.import_module(f"reverie.envs.domains.miniarcade.games.{_GAMES[prefix]}")
+    module = _imported(f"games.{_GAMES[prefix]}")
     variant = short_name.removeprefix(prefix).removeprefix("-")
     return GameEnv(spec, frame_spec, module.make_game(variant))
+
+
+def make_controller(spec: TaskSpec) -> Controller:
+    """Return the expert of a MiniArcade task."""
+    return _imported("experts").CONTROLLERS[spec.name]
+
+
+def _imported(name: str) -> Any:
+    # pygame prints a banner when it is first imported, unless this is set.
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    return importlib.import_module(f"reverie.envs.domains.miniarcade.{name}")

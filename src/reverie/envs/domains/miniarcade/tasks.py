@@ -29,6 +29,7 @@ def _task(
         split=split,
         is_targeted=is_targeted,
         factory="reverie.envs.domains.miniarcade.make:make_env",
+        expert="reverie.envs.domains.miniarcade.make:make_controller",
     )
 
 

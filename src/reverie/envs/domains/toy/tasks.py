@@ -4,6 +4,7 @@ from reverie.core.types import ActionSpec
 from reverie.envs.spec import TaskSpec
 
 _FACTORY = "reverie.envs.domains.toy.make:make_env"
+_EXPERT = "reverie.envs.domains.toy.make:make_controller"
 
 TASKS = (
     TaskSpec(
@@ -16,6 +17,7 @@ TASKS = (
         score_rule="clip(return / 100, 0, 1)",
         split="extra",
         factory=_FACTORY,
+        expert=_EXPERT,
     ),
     TaskSpec(
         name="toy-fall",
@@ -28,5 +30,6 @@ TASKS = (
         can_terminate=True,
         split="extra",
         factory=_FACTORY,
+        expert=_EXPERT,
     ),
 )
