@@ -151,7 +151,7 @@ def _attend_plainly(
     query: Float[Tensor, "r h p c"],
     key: Float[Tensor, "r g p c"],
     value: Float[Tensor, "r g p c"],
-    mask: Bool[Tensor, "*r #h p p"] | None,
+    mask: Bool[Tensor, "*s p p"] | None,
 ) -> Float[Tensor, "r h p c"]:
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:
