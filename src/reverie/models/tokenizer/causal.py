@@ -156,9 +156,12 @@ class CausalTokenizer(nn.Module):
     def memory_frames(self) -> int:
         """How many recent latents decide how the newest one looks, itself included.
 
-        Each time layer of the decoder looks ``context - 1`` frames back, and their reaches add up.
+        Each time layer of the decoder looks ``context - 1`` frames back, and their reaches add up;
+        what the last layer brings to the latent tokens comes too late for the patches to see.
         """
-        return 1 + self.config.decoder.num_time_layers * (self.config.context - 1)
+        config = self.config
+        useful = sum(config.decoder.has_time(layer) for layer in range(config.decoder.depth - 1))
+        return 1 + useful * (config.context - 1)
 
     def set_scale(self, std: float) -> None:
         """Set the std of raw latents over the training set; latents are divided by it."""
