@@ -1,7 +1,7 @@
 """What a run is: one frozen config that says everything, from data to evaluation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reverie.collect.order import CollectOrder
@@ -12,6 +12,7 @@ from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.objective import ObjectiveConfig
 from reverie.models.tokenizer.conv import ConvTokenizerConfig
+from reverie.recipes.evaluation import EvaluationOrder
 from reverie.train.dynamics import DynamicsTrainingConfig
 from reverie.train.tokenizer import TokenizerTrainingConfig
 
@@ -36,6 +37,8 @@ class RunConfig:
     heads: HeadsConfig
     objective: ObjectiveConfig
     dynamics_training: DynamicsTrainingConfig
+    evaluation: EvaluationOrder = field(default_factory=EvaluationOrder)
+    """What is measured at the end, on fresh episodes; changing it repeats only that."""
 
 
 def check_run(config: RunConfig) -> None:

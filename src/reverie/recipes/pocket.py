@@ -2,6 +2,9 @@
 
 from reverie.collect.order import CollectOrder
 from reverie.core.types import FrameSpec
+from reverie.evaluate.action_following import FollowingConfig
+from reverie.evaluate.evaluation import EvaluationConfig
+from reverie.evaluate.live import LiveConfig
 from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.objective import ObjectiveConfig
@@ -9,6 +12,7 @@ from reverie.models.dynamics.shortcut import ShortcutConfig
 from reverie.models.tokenizer.conv import ConvTokenizerConfig
 from reverie.nn.blocks import StackConfig
 from reverie.recipes.base import RunConfig, terminating
+from reverie.recipes.evaluation import EvaluationOrder
 from reverie.train.dynamics import DynamicsTrainingConfig
 from reverie.train.loop import FitConfig
 from reverie.train.optim import OptimConfig
@@ -31,7 +35,7 @@ DEBUG_TASKS = ("toy-paint", "toy-fall")
 
 _FRAME_PX = 64
 _DYNAMICS_STEPS = 7000
-_TOKENIZER_STEPS = 20_000
+_TOKENIZER_STEPS = 24_000
 
 
 def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
@@ -50,7 +54,7 @@ def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
         data=CollectOrder(
             tasks=tasks,
             policies={"mixed": 2.0, "noise": 1.0, "random": 1.0},
-            episodes_per_task=40,
+            episodes_per_task=48,
             frame=frame,
             max_steps=200,
         ),
@@ -135,5 +139,13 @@ def debug(tasks: tuple[str, ...] = ()) -> RunConfig:
         objective=ObjectiveConfig(total_steps=3, bootstrap_start=0.3, head_start=0.6),
         dynamics_training=DynamicsTrainingConfig(
             fit=fit, optim=OptimConfig(lr=1e-3), batch_size=8, window_length=6
+        ),
+        evaluation=EvaluationOrder(
+            live=LiveConfig(num_episodes=2, max_steps=30, num_probes=4),
+            evaluation=EvaluationConfig(
+                clips_per_episode=1, following=FollowingConfig(variants=("zero",))
+            ),
+            behaviour="random",
+            has_single_substep=False,
         ),
     )

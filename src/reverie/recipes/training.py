@@ -15,26 +15,24 @@ import torch
 from reverie.collect.collector import CollectStatus, collect
 from reverie.collect.order import CollectOrder
 from reverie.core.config import to_dict
+from reverie.core.registry import require_extra
 from reverie.core.seeds import child_seed
 from reverie.data.store import EpisodeStore
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.objective import DynamicsObjective
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import save_world_model
 from reverie.models.tokenizer.conv import ConvTokenizer
 from reverie.recipes.base import RunConfig, check_run
+from reverie.recipes.export import export_measured
 from reverie.recipes.hooks import dynamics_hooks, tokenizer_hooks
 from reverie.train.dynamics import cache_latents, train_dynamics
 from reverie.train.loop import Hook
 from reverie.train.phase import PhaseFolder, Surroundings, main_first
-from reverie.train.progress import Progress
+from reverie.train.progress import Audience, Progress
 from reverie.train.state import TrainState
 from reverie.train.tokenizer import train_tokenizer
 
 MODEL_FOLDER = "model"
-NO_CARD = (
-    "# An unmeasured model\n\nNobody has evaluated it; run `reverie evaluate` on this folder.\n"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,27 +57,25 @@ class Places:
         return self.root / "pictures"
 
     @property
+    def report(self) -> Path:
+        """What was measured at the end."""
+        return self.root / "report"
+
+    @property
     def model(self) -> Path:
         """The playable model."""
         return self.root / MODEL_FOLDER
 
 
-Export = Callable[[ShortcutWorld, EpisodeStore, Places, dict[str, Any]], None]
-"""Writes the model's folder from the finished world, held-out episodes, and where it comes from."""
-
-
-def export_unmeasured(
-    world: ShortcutWorld, held_out: EpisodeStore, places: Places, provenance: dict[str, Any]
-) -> None:
-    """Write a playable model without evaluating it."""
-    save_world_model(places.model, world, card=NO_CARD, provenance=provenance)
+Export = Callable[[ShortcutWorld, RunConfig, Path, Path, Audience], None]
+"""Measures the finished world and writes it: model folder, report folder, who is told."""
 
 
 def run(
     config: RunConfig,
     around: Surroundings,
     *,
-    export: Export = export_unmeasured,
+    export: Export = export_measured,
     num_workers: int = 2,
 ) -> Path:
     """Train a model from nothing, or go on where an earlier call stopped; return its folder.
@@ -91,6 +87,8 @@ def run(
         num_workers: Processes that collect.
     """
     check_run(config)
+    # Asked for now, not after all the training.
+    require_extra("matplotlib.figure", "eval", "draw the plots of the report at the end of a run")
     places = Places(root=around.folder)
     around.audience.say(f"{config.recipe}: everything goes to {places.root}")
     main_first(around.ranks, lambda: collect_data(config, places, around, num_workers=num_workers))
@@ -99,7 +97,7 @@ def run(
     world = _train_dynamics(config, tokenizer, store, held_out, places, around)
     main_first(
         around.ranks,
-        lambda: export(world, held_out, places, _provenance(config, places)),
+        lambda: export(world, config, places.model, places.report, around.audience),
     )
     around.audience.say(f"{config.recipe}: the model is in {places.model}")
     return places.model
@@ -227,6 +225,7 @@ def _tokenizer_config(config: RunConfig) -> dict[str, Any]:
 def _dynamics_config(config: RunConfig) -> dict[str, Any]:
     whole = to_dict(config)
     whole.pop("held_out_episodes_per_task")
+    whole.pop("evaluation")
     return _without_clocks(whole)
 
 
@@ -237,17 +236,3 @@ def _without_clocks(config: dict[str, Any]) -> dict[str, Any]:
             total_steps = config[training]["fit"]["total_steps"]
             config[training] = config[training] | {"fit": {"total_steps": total_steps}}
     return config
-
-
-def _provenance(config: RunConfig, places: Places) -> dict[str, Any]:
-    """Say where a model comes from, for its card."""
-    trained = {
-        name: PhaseFolder(path=places.root / name, config={}).done
-        for name in ("tokenizer", "dynamics")
-    }
-    return {
-        "recipe": config.recipe,
-        "seed": config.seed,
-        "config": to_dict(config),
-        "trained_s": {name: facts["trained_s"] for name, facts in trained.items() if facts},
-    }
