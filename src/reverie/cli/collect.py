@@ -13,7 +13,7 @@ from reverie.core.errors import ConfigError
 from reverie.core.types import NATIVE_FRAME_PX, FrameSpec
 
 
-def collect(  # noqa: PLR0913 - one parameter a flag
+def collect(
     tasks: tuple[str, ...],
     /,
     *,
@@ -23,7 +23,6 @@ def collect(  # noqa: PLR0913 - one parameter a flag
     size_px: int = NATIVE_FRAME_PX,
     codec: str = "webp",
     seed: int = 0,
-    max_steps: int | None = None,
     workers: int | None = None,
 ) -> None:
     """Play tasks with chosen behaviours and store the episodes.
@@ -43,7 +42,6 @@ def collect(  # noqa: PLR0913 - one parameter a flag
         size_px: Side of the frames.
         codec: webp is the smaller, zstd the faster (for scratch data).
         seed: The root of all randomness; another seed gives other episodes.
-        max_steps: Ends episodes early.
         workers: Processes, by default one per CPU core; 0 plays in this one.
     """
     order = CollectOrder(
@@ -53,31 +51,9 @@ def collect(  # noqa: PLR0913 - one parameter a flag
         seed=seed,
         frame=FrameSpec(height_px=size_px, width_px=size_px),
         codec=codec,
-        max_steps=max_steps,
     )
-    num_workers = (os.cpu_count() or 1) if workers is None else workers
-    console = Console()
-    columns = (
-        TextColumn("collecting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("episodes · {task.fields[rate]:.0f} frames/s ·"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=console) as bar:
-        line = bar.add_task("collect", total=None, rate=0.0)
-
-        def show(status: CollectStatus) -> None:
-            bar.update(
-                line,
-                total=status.num_ordered,
-                completed=status.num_done,
-                rate=status.frames_per_s,
-            )
-
-        status = run_order(order, out, num_workers=num_workers, progress=show)
-    console.print(
+    status = _run_with_bar(order, out, (os.cpu_count() or 1) if workers is None else workers)
+    Console().print(
         f"{out}: {status.num_done} of {status.num_ordered} episodes; {status.num_collected} new "
         f"({status.num_frames} frames in {status.seconds:.1f} s, "
         f"{status.frames_per_s:.0f} frames/s), {status.num_found} were there."
@@ -99,3 +75,26 @@ def parse_policies(words: tuple[str, ...]) -> dict[str, float]:
             raise ConfigError(f"Policy '{name}' is named twice. Give it one weight.")
         weights[name] = weight
     return weights
+
+
+def _run_with_bar(order: CollectOrder, out: Path, num_workers: int) -> CollectStatus:
+    columns = (
+        TextColumn("collecting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("episodes · {task.fields[rate]:.0f} frames/s ·"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=Console()) as bar:
+        line = bar.add_task("collect", total=None, rate=0.0)
+
+        def show(status: CollectStatus) -> None:
+            bar.update(
+                line,
+                total=status.num_ordered,
+                completed=status.num_done,
+                rate=status.frames_per_s,
+            )
+
+        return run_order(order, out, num_workers=num_workers, progress=show)

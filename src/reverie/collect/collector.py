@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import cast
 
 from reverie.collect.order import CollectOrder, OrderItem, list_items
 from reverie.collect.policies import EXPERT_POLICIES
@@ -234,7 +235,7 @@ def _start_worker(store_path: Path) -> _Worker:
     process = context.Process(target=run_worker, args=(theirs, store_path), daemon=True)
     process.start()
     theirs.close()
-    return _Worker(process=process, connection=mine)
+    return _Worker(process=process, connection=cast("Connection", mine))
 
 
 def _check_experts(order: CollectOrder) -> None:

@@ -70,12 +70,12 @@ class RandomPolicy:
 
     name = "random"
 
-    def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:  # noqa: ARG002
+    def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:
         """Keep the stream."""
         self._rng = rng
         return {}
 
-    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:  # noqa: ARG002
+    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:
         """Draw an action."""
         return fit_action(self._rng.uniform(-1.0, 1.0, env.spec.action.width), env.spec.action)
 
@@ -89,11 +89,11 @@ class NoopPolicy:
 
     name = "noop"
 
-    def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:  # noqa: ARG002
+    def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:
         """Draw nothing."""
         return {}
 
-    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:  # noqa: ARG002
+    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:
         """Do nothing."""
         return fit_action(np.zeros(env.spec.action.width), env.spec.action)
 
@@ -107,13 +107,13 @@ class GaussianPolicy:
 
     name = "noise-gaussian"
 
-    def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:  # noqa: ARG002
+    def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:
         """Draw sigma."""
         self._rng = rng
         self._sigma = float(rng.uniform(*SIGMA_RANGE))
         return {"sigma": self._sigma}
 
-    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:  # noqa: ARG002
+    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:
         """Draw an action."""
         spec = env.spec.action
         return fit_action(self._sigma * self._rng.standard_normal(spec.width), spec)
@@ -143,7 +143,7 @@ class OrnsteinUhlenbeckPolicy:
         self._values = np.zeros(env.spec.action.width)
         return {"theta": self._theta, "sigma": self._sigma}
 
-    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:  # noqa: ARG002
+    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:
         """Move the process one step; what is recorded is clipped, the process itself is not."""
         draw = self._rng.standard_normal(len(self._values))
         self._values = step_ornstein_uhlenbeck(

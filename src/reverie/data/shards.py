@@ -161,7 +161,7 @@ def read_table(path: Path) -> list[tuple[EpisodeEntry, Place]]:
     """
     title, _, content = path.read_bytes().partition(b"\n")
     words = title.split(b" ")
-    if len(words) != 3 or words[0] != TABLE_WORD.encode():  # noqa: PLR2004
+    if len(words) != 3 or words[0] != TABLE_WORD.encode():
         raise damaged(path, "is not a shard table, or its first line is damaged")
     if words[2] != digest(words[1] + content).encode():
         raise damaged(path, "is damaged or truncated: its checksum does not fit")

@@ -270,7 +270,7 @@ class EpisodeStore:
 
     def _for_each(self, call: Callable[[int], None], indices: Sequence[int]) -> None:
         pixels = STRIP_FRAMES * self.frame_spec.height_px * self.frame_spec.width_px
-        if len(indices) < 2 or pixels < _MIN_THREADED_PIXELS:  # noqa: PLR2004
+        if len(indices) < 2 or pixels < _MIN_THREADED_PIXELS:
             for index in indices:
                 call(index)
             return

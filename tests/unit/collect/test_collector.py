@@ -89,7 +89,7 @@ def test_a_killed_worker_is_replaced_and_its_episode_played_again(tmp_path: Path
 
 
 def test_an_episode_that_always_kills_its_worker_stops_the_collection(tmp_path: Path) -> None:
-    def kill_all(status: CollectStatus) -> None:  # noqa: ARG001
+    def kill_all(status: CollectStatus) -> None:
         for child in multiprocessing.active_children():
             os.kill(int(child.pid or 0), signal.SIGKILL)
 
