@@ -18,6 +18,7 @@ from reverie.data.windows import list_windows
 from reverie.models.dynamics.objective import DynamicsObjective
 from reverie.models.load import weights_hash
 from reverie.models.objective import LossReport
+from reverie.parallel.precision import Precision, autocast
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig, make_optimizer
 from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit
@@ -37,6 +38,8 @@ class DynamicsTrainingConfig:
     """Windows per step and rank."""
     window_length: int = 12
     """Frames per window; longer than the context, so that windows that have slid are trained."""
+    precision: Precision = "float32"
+    """``auto`` doubles the speed on CPUs and GPUs with bfloat16 instructions."""
 
     def __post_init__(self) -> None:
         """Refuse windows that cannot teach anything."""
@@ -116,7 +119,8 @@ def prepare_dynamics(
     def compute_loss(wrapped: nn.Module, loaded: LoadedBatch, state: TrainState) -> LossReport:
         assert loaded.latents is not None, "the reader was given no latent cache"
         batch = loaded.batch.to(ranks.device)
-        return wrapped(loaded.latents.to(ranks.device), batch, step=state.step, rng=state.rng)
+        with autocast(ranks.device, config.precision):
+            return wrapped(loaded.latents.to(ranks.device), batch, step=state.step, rng=state.rng)
 
     return Training(
         kind="dynamics",

@@ -65,7 +65,9 @@ class RewardHead(nn.Module):
 
     def forward(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t k n"]:
         """Return logits over the bins for each distance k."""
-        logits = self.out(self.trunk(agents)).float()
+        trunk = self.trunk(agents)
+        with torch.autocast(trunk.device.type, enabled=False):
+            logits = self.out(trunk.float())
         return rearrange(logits, "b t (k n) -> b t k n", k=self.config.num_distances)
 
     def expected(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t"]:
@@ -98,7 +100,9 @@ class ContinueHead(nn.Module):
 
     def forward(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t k"]:
         """Return logits for each distance k."""
-        return self.out(self.trunk(agents)).float()
+        trunk = self.trunk(agents)
+        with torch.autocast(trunk.device.type, enabled=False):
+            return self.out(trunk.float())
 
     def loss(
         self, agents: Float[Tensor, "b t g m"], is_terminal: Bool[Tensor, "b t"], seen: Bool[Tensor, "b t"]

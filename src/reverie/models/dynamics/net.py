@@ -226,7 +226,8 @@ class DynamicsNet(nn.Module):
         return ~is_agent[None, :] | is_agent[:, None]
 
     def _clean(self, out: Float[Tensor, "b t n m"]) -> Float[Tensor, "b t n d"]:
-        spatial = self.flow_head(out[:, :, self.token_types()["spatial"]])
+        with torch.autocast(out.device.type, enabled=False):
+            spatial = self.flow_head(out[:, :, self.token_types()["spatial"]].float())
         return rearrange(spatial, "b t n (p d) -> b t (n p) d", p=self.config.packing)
 
     def _agents(self, out: Float[Tensor, "b t n m"]) -> Float[Tensor, "b t g m"]:
