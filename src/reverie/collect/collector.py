@@ -2,6 +2,8 @@
 
 import logging
 import multiprocessing
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -233,9 +235,23 @@ def _start_worker(store_path: Path) -> _Worker:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
     process = context.Process(target=run_worker, args=(theirs, store_path), daemon=True)
-    process.start()
+    with _interrupts_ignored():
+        process.start()
     theirs.close()
     return _Worker(process=process, connection=cast("Connection", mine))
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let a process that starts here inherit that: Ctrl-C is the parent's to answer."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_experts(order: CollectOrder) -> None:

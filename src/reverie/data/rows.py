@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ ROWS_VERSION = 1
 MANIFEST = "rows.json"
 PART_FRAMES = 16_384
 """A part is written after about this many frames; a crash costs no more than the part begun."""
+PART_BYTES = 128 << 20
+"""Or after this many bytes: a part is held in memory before it is written."""
 
 RowMaker = Callable[[Episode], np.ndarray]
 """Turns an episode into T+1 rows."""
@@ -118,35 +120,25 @@ def build_rows(
     missing = [entry for entry in store.index if entry.id not in present]
     todo = sum(entry.num_frames for entry in missing)
     done = 0
-    for group in _groups(missing):
-        pieces: list[np.ndarray] = []
-        for entry in group:
-            pieces.append(_checked(make(store.read_episode(entry.id)), entry))
-            done += entry.num_frames
-            if progress is not None:
-                progress(done, todo)
-        part = _write_part(path, group, np.concatenate(pieces))
-        manifest = RowsManifest(
-            version=ROWS_VERSION,
-            store_id=manifest.store_id,
-            key=key,
-            parts=(*manifest.parts, part),
-        )
-        write_json(path / MANIFEST, to_dict(manifest))
+    group: list[EpisodeEntry] = []
+    pieces: list[np.ndarray] = []
+    for entry in missing:
+        pieces.append(_checked(make(store.read_episode(entry.id)), entry))
+        group.append(entry)
+        done += entry.num_frames
+        if progress is not None:
+            progress(done, todo)
+        if done == todo or _is_part(pieces):
+            manifest = _add_part(path, manifest, group, np.concatenate(pieces))
+            group, pieces = [], []
     if not manifest.parts:
         write_json(path / MANIFEST, to_dict(manifest))
     return FrameRows(path, manifest)
 
 
-def _groups(entries: list[EpisodeEntry]) -> Iterator[list[EpisodeEntry]]:
-    group: list[EpisodeEntry] = []
-    for entry in entries:
-        group.append(entry)
-        if sum(item.num_frames for item in group) >= PART_FRAMES:
-            yield group
-            group = []
-    if group:
-        yield group
+def _is_part(pieces: list[np.ndarray]) -> bool:
+    num_frames = sum(len(piece) for piece in pieces)
+    return num_frames >= PART_FRAMES or sum(piece.nbytes for piece in pieces) >= PART_BYTES
 
 
 def _checked(rows: np.ndarray, entry: EpisodeEntry) -> np.ndarray:
@@ -157,11 +149,16 @@ def _checked(rows: np.ndarray, entry: EpisodeEntry) -> np.ndarray:
     return rows
 
 
-def _write_part(path: Path, group: list[EpisodeEntry], rows: np.ndarray) -> RowsPart:
+def _add_part(
+    path: Path, manifest: RowsManifest, group: list[EpisodeEntry], rows: np.ndarray
+) -> RowsManifest:
     name = f"{uuid.uuid4().hex}.npy"
     with atomic_path(path / name) as temporary:
         np.save(temporary, rows)
-    return RowsPart(file=name, episodes=tuple((item.id, item.num_frames) for item in group))
+    part = RowsPart(file=name, episodes=tuple((item.id, item.num_frames) for item in group))
+    manifest = replace(manifest, parts=(*manifest.parts, part))
+    write_json(path / MANIFEST, to_dict(manifest))
+    return manifest
 
 
 def _map_part(path: Path, num_rows: int) -> np.ndarray:

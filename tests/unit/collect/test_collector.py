@@ -167,15 +167,16 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, how: signal.Signals) -> N
     process = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "s")],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
     assert len(pids) == 2 and all(map(_is_running, pids))
     process.send_signal(how)
-    process.wait(timeout=10)
-    process.stdout.close()
+    _, errors = process.communicate(timeout=10)
+    traces = errors.count("Traceback")
+    assert traces == (1 if how == signal.SIGINT else 0), "only the parent speaks"
     deadline = time.monotonic() + 5
     while any(map(_is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
