@@ -17,6 +17,7 @@ from reverie.train.tokenizer import TokenizerTrainingConfig, prepare_tokenizer
 from tests.support.tiny import TINY_HEADS, TINY_TOKENIZER, tiny_dynamics
 
 Kind = Literal["tokenizer", "dynamics"]
+SEED = 5
 KINDS: tuple[Kind, ...] = ("tokenizer", "dynamics")
 
 
@@ -27,14 +28,14 @@ def quick_fit(total_steps: int) -> FitConfig:
 
 
 def make_training(
-    kind: Kind, store: EpisodeStore, folder: Path, *, total_steps: int = 4, seed: int = 5
+    kind: Kind, store: EpisodeStore, folder: Path, *, total_steps: int = 4, lr: float = 1e-3
 ) -> Training:
-    around = Surroundings(folder=folder, seed=seed)
-    torch.manual_seed(seed)
+    around = Surroundings(folder=folder, seed=SEED)
+    torch.manual_seed(SEED)
     tokenizer = ConvTokenizer(TINY_TOKENIZER)
     if kind == "tokenizer":
         config = TokenizerTrainingConfig(
-            fit=quick_fit(total_steps), optim=OptimConfig(lr=2e-3), batch_size=4
+            fit=quick_fit(total_steps), optim=OptimConfig(lr=lr), batch_size=4
         )
         return prepare_tokenizer(
             tokenizer,
@@ -57,7 +58,7 @@ def make_training(
         latents,
         DynamicsTrainingConfig(
             fit=quick_fit(total_steps),
-            optim=OptimConfig(lr=1e-3),
+            optim=OptimConfig(lr=lr),
             batch_size=8,
             window_length=5,
         ),
