@@ -128,6 +128,19 @@ def test_a_snapshot_can_be_restored_twice_exactly(env: TaskEnv) -> None:
     assert_same(roll(env, actions[12:]), onward)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_snapshot_moves_to_an_environment_of_another_frame_size(name: str) -> None:
+    native, small = make_env(name), make_env(name, frame_spec=SMALL)
+    actions = random_actions(native, 12)
+    for env in (native, small):
+        env.reset(4)
+        roll(env, actions[:6])
+    shown = small.restore(small.save())
+    np.testing.assert_array_equal(small.restore(native.save()), shown)
+    rewards = [[result.reward for result in roll(env, actions[6:])] for env in (native, small)]
+    assert rewards[0] == rewards[1]
+
+
 def test_a_snapshot_of_another_task_is_refused(env: TaskEnv) -> None:
     other = make_env(next(name for name in NAMES if name != env.spec.name))
     other.reset(0)

@@ -64,7 +64,8 @@ class GameSnapshot:
     total_reward: float
     num_steps: int
     is_finished: bool
-    frame: UInt8[np.ndarray, "h w 3"]
+    native_frame: UInt8[np.ndarray, "h w 3"]
+    """Not resampled, so that environments of other frame sizes can restore it as well."""
 
 
 class GameEnv:
@@ -79,7 +80,7 @@ class GameEnv:
         self._total_reward = 0.0
         self._num_steps = 0
         self._is_finished = True
-        self._frame: UInt8[np.ndarray, "h w 3"] | None = None
+        self._native_frame: UInt8[np.ndarray, "h w 3"] | None = None
 
     def reset(self, seed: int) -> UInt8[np.ndarray, "h w 3"]:
         """Start an episode and return its first frame."""
@@ -116,7 +117,7 @@ class GameEnv:
 
     def save(self) -> GameSnapshot:
         """Return a snapshot that ``restore`` accepts any number of times."""
-        if self._frame is None:
+        if self._native_frame is None:
             raise ReverieError(
                 f"The task '{self.spec.name}' has nothing to save yet. Call reset(seed) first."
             )
@@ -127,7 +128,7 @@ class GameEnv:
             total_reward=self._total_reward,
             num_steps=self._num_steps,
             is_finished=self._is_finished,
-            frame=self._frame,
+            native_frame=self._native_frame,
         )
 
     def restore(self, snapshot: object) -> UInt8[np.ndarray, "h w 3"]:
@@ -143,16 +144,15 @@ class GameEnv:
         self._total_reward = snapshot.total_reward
         self._num_steps = snapshot.num_steps
         self._is_finished = snapshot.is_finished
-        self._frame = _resampled(snapshot.frame, self.frame_spec)
-        return self._frame.copy()
+        self._native_frame = snapshot.native_frame
+        return _resampled(self._native_frame, self.frame_spec)
 
     def close(self) -> None:
         """Release nothing: a game holds only memory."""
 
     def _draw(self) -> UInt8[np.ndarray, "h w 3"]:
-        # Kept apart from what is handed out: a caller may write into its frame.
-        self._frame = _resampled(self.game.draw(self._rng), self.frame_spec)
-        return self._frame.copy()
+        self._native_frame = self.game.draw(self._rng)
+        return _resampled(self._native_frame, self.frame_spec)
 
     def _checked(self, action: Float32[np.ndarray, " a"]) -> Float32[np.ndarray, " a"]:
         width = self.spec.action.width
@@ -169,7 +169,8 @@ class GameEnv:
 def _resampled(
     frame: UInt8[np.ndarray, "h w 3"], frame_spec: FrameSpec
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
+    # Always a new array: a caller may write into its frame.
     if frame.shape == frame_spec.shape:
-        return frame
+        return frame.copy()
     size = (frame_spec.width_px, frame_spec.height_px)
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
