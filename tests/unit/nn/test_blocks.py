@@ -120,12 +120,13 @@ def residual_growth(net: Stack) -> float:
 def test_the_residual_stays_tame_through_thirty_layers() -> None:
     """Output matrices shrink by 1 / sqrt(2 depth); the second net shows what happens without."""
     net = make(StackConfig(width=64, depth=30, num_heads=4, num_kv_heads=4, time_every=4))
-    assert residual_growth(net) <= 2
+    growth = residual_growth(net)
+    assert growth <= 2
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if name.endswith(("out.weight", "down.weight")):
                 parameter.mul_(60**0.5)
-    assert residual_growth(net) > 2
+    assert residual_growth(net) > 1.5 * growth
 
 
 def test_output_matrices_start_smaller_by_the_root_of_twice_the_depth() -> None:
