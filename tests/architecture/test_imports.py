@@ -45,7 +45,8 @@ def test_simulators_import_no_torch() -> None:
 
 IMPORT_ALL = """
 import importlib, os
-import cv2, matplotlib, numpy, pygame, sklearn, torch, uvicorn
+# What others do on import is theirs: gymnasium sets a variable for pygame.
+import cv2, gymnasium, matplotlib, numpy, pygame, sklearn, torch, uvicorn
 
 def visible():
     seeds = (numpy.random.get_state()[1].tolist(), torch.initial_seed())

@@ -80,11 +80,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
             return value
         raise ConfigError(f"{name} must be one of {arguments}, got {value!r}.")
     if origin is tuple and isinstance(value, (list, tuple)):
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(_typed(arguments[0], item, name) for item in value)
-        if len(arguments) == len(value):
-            pairs = zip(arguments, value, strict=True)
-            return tuple(_typed(kind, item, name) for kind, item in pairs)
+        return _typed_tuple(hint, value, name)
     if origin is dict and isinstance(value, dict):
         return {key: _typed(arguments[1], item, name) for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
@@ -96,6 +92,15 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if isinstance(hint, type) and type(value) is hint:
         return value
     raise ConfigError(f"{name} must be {hint}, got {value!r}.")
+
+
+def _typed_tuple(hint: Any, values: list[Any] | tuple[Any, ...], name: str) -> tuple[Any, ...]:
+    kinds = typing.get_args(hint)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        return tuple(_typed(kinds[0], item, name) for item in values)
+    if len(kinds) != len(values):
+        raise ConfigError(f"{name} must be {hint}, got {values!r}.")
+    return tuple(_typed(kind, item, name) for kind, item in zip(kinds, values, strict=True))
 
 
 def _typed_union(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
