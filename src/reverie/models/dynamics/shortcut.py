@@ -129,7 +129,9 @@ class ShortcutFlow:
         half_levels = torch.where(is_coarse, self.config.num_levels // 2**half, 0)
         first = denoise(noisy, labels.signal_level, half).clamp(-limit, limit)
         signal = self.signal(labels.signal_level)
-        moved_share = half_levels.float() / self.config.num_levels / (1 - signal)
+        # Single precision for half-precision latents, double for double.
+        wide = torch.promote_types(noisy.dtype, torch.float32)
+        moved_share = half_levels.to(wide) / self.config.num_levels / (1 - signal.to(wide))
         moved = _lerp(noisy, first, moved_share)
         second = denoise(moved, labels.signal_level + half_levels, half).clamp(-limit, limit)
         step_share = rearrange(2 * moved_share, "b t -> b t 1 1").to(first.dtype)
