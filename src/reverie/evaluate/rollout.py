@@ -21,6 +21,8 @@ from reverie.models.api import Noise, StepContext, WorldModel
 RAW_READINGS = ("u_r", "u_f", "u_s", "m")
 WARM_UP_FRAMES = 3
 """First frames of a speed measurement, not counted."""
+TIMED_FRAMES = 8
+"""Frames of a speed measurement whose median time counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,7 +207,7 @@ def measure_fps(world: WorldModel, clips: Clips, config: RolloutConfig) -> float
     readings = page_readings({clips.task: 1.0})
     state = world.start(row.slice_time(0, config.context), noises.context)
     durations_s: list[float] = []
-    for index, noise in enumerate(noises.steps):
+    for index, noise in enumerate(noises.steps[: WARM_UP_FRAMES + TIMED_FRAMES]):
         action = row.prev_actions[:, config.context + index].to(world.device)
         begun_s = time.perf_counter()
         before = state
