@@ -134,7 +134,7 @@ def measure(folder: Path, num_rounds: int, num_windows: int) -> dict[str, object
         "plain WebP strips of 16": plain.read,
         "PNG strip of the episode": png.read,
     }
-    seconds = _time_turn_about(readers, store, num_rounds, num_windows)
+    seconds, cpu_seconds = _time_turn_about(readers, store, num_rounds, num_windows)
     sizes = {
         "store": _folder_bytes(store.path),
         "store, zstd": _folder_bytes(scratch.path),
@@ -150,6 +150,7 @@ def measure(folder: Path, num_rounds: int, num_windows: int) -> dict[str, object
         "readers": {
             name: {
                 "ms_per_window": 1000 * float(np.median(seconds[name])),
+                "cpu_ms_per_window": 1000 * float(np.median(cpu_seconds[name])),
                 "times_slower_than_store": _spread(np.array(seconds[name]) / mine),
                 "kb_per_frame": sizes[name] / store.num_frames / 1000,
             }
@@ -161,10 +162,11 @@ def measure(folder: Path, num_rounds: int, num_windows: int) -> dict[str, object
 
 def _time_turn_about(
     readers: dict[str, Reader], store: EpisodeStore, num_rounds: int, num_windows: int
-) -> dict[str, list[float]]:
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     windows = list_windows(store.index, WINDOW_FRAMES)
     rng = numpy_rng(0, "benchmark")
     seconds: dict[str, list[float]] = {name: [] for name in readers}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in readers}
     for number in range(WARM_UP_ROUNDS + num_rounds):
         refs = [
             windows.ref(int(episode), int(rng.integers(windows.counts[episode])))
@@ -173,21 +175,26 @@ def _time_turn_about(
         truth = [_frames(store, ref) for ref in refs]
         names = list(readers)
         for name in [*names[number % len(names) :], *names[: number % len(names)]]:
-            elapsed = _time_reader(readers[name], refs, truth)
+            elapsed, cpu_elapsed = _time_reader(readers[name], refs, truth)
             if number >= WARM_UP_ROUNDS:
                 seconds[name].append(elapsed / num_windows)
-    return seconds
+                cpu_seconds[name].append(cpu_elapsed / num_windows)
+    return seconds, cpu_seconds
 
 
-def _time_reader(reader: Reader, refs: Sequence[WindowRef], truth: list[np.ndarray]) -> float:
-    elapsed = 0.0
+def _time_reader(
+    reader: Reader, refs: Sequence[WindowRef], truth: list[np.ndarray]
+) -> tuple[float, float]:
+    """Return wall time, and the time of all threads on a core: load does not stretch it."""
+    elapsed, cpu_elapsed = 0.0, 0.0
     for ref, expected in zip(refs, truth, strict=True):
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         frames = reader(ref)
         elapsed += time.perf_counter() - started
+        cpu_elapsed += time.process_time() - cpu_started
         if not np.array_equal(frames, expected):
             raise SystemExit(f"A reader gave other pixels for {ref}.")
-    return elapsed
+    return elapsed, cpu_elapsed
 
 
 def _frames(store: EpisodeStore, ref: WindowRef) -> np.ndarray:
@@ -230,7 +237,7 @@ def _print(numbers: dict[str, object]) -> None:
     table = Table(
         title=f"Random {WINDOW_FRAMES}-frame windows at 224x224, {numbers['num_frames']} frames"
     )
-    for name in ("reader", "ms a window", "times slower (p10 … p90)", "KB a frame"):
+    for name in ("reader", "ms a window", "CPU ms", "times slower (p10 … p90)", "KB a frame"):
         table.add_column(name, justify="left" if name == "reader" else "right")
     readers = numbers["readers"]
     assert isinstance(readers, dict)
@@ -239,6 +246,7 @@ def _print(numbers: dict[str, object]) -> None:
         table.add_row(
             name,
             f"{row['ms_per_window']:.2f}",
+            f"{row['cpu_ms_per_window']:.2f}",
             f"{ratio['median']:.2f} ({ratio['p10']:.2f} … {ratio['p90']:.2f})",
             f"{row['kb_per_frame']:.2f}",
         )
