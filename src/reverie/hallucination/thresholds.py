@@ -4,7 +4,6 @@ A limit relative to a dream's own first steps calls a dream that is wrong from t
 limits come from held-out dreams of the same task and travel with the model they were fitted for.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -17,7 +16,8 @@ from jaxtyping import Bool, Float
 
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError, DataError
-from reverie.core.files import write_json
+from reverie.core.files import digest, write_json
+from reverie.models.load import read_manifest
 
 Level = Literal["green", "yellow", "red"]
 
@@ -162,18 +162,16 @@ def load_thresholds(folder: Path, expected: ReadingSetup) -> Thresholds:
 
 
 def checkpoint_digest(folder: Path) -> str:
-    """Return the digest of a model folder's weights and config (names and contents).
+    """Return the digest of a model's weights and configs; its card and metrics do not count.
 
     Raises:
-        CheckpointError: The folder holds no weights.
+        CheckpointError: The folder holds no model.
     """
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise CheckpointError(
-            f"There are no weights (*.safetensors) in '{folder}'. Give the folder of a model."
-        )
-    running = hashlib.blake2b(digest_size=16)
-    for path in (*weights, *sorted(folder.glob("config.json"))):
-        running.update(path.name.encode())
-        running.update(path.read_bytes())
-    return running.hexdigest()
+    manifest = read_manifest(folder)
+    parts = {
+        "checksums": manifest.checksums,
+        "tokenizer": manifest.tokenizer,
+        "dynamics": to_dict(manifest.dynamics),
+        "heads": to_dict(manifest.heads),
+    }
+    return digest(json.dumps(parts, sort_keys=True).encode())
