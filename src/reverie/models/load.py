@@ -74,7 +74,9 @@ def save_world_model(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, module in parts.items():
-        tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+        tensors = {
+            key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()
+        }
         with atomic_path(folder / f"{name}.safetensors") as temporary:
             save_file(tensors, temporary)
     write_bytes(folder / CARD, card.encode())

@@ -92,7 +92,9 @@ class Layer(nn.Module):
             mask = mask.repeat_interleave(num_time_tokens, dim=0)
         mixed, past = self.time(self.time_norm(columns), times, mask)
         moved = moving + rearrange(mixed, "(b n) t m -> b t n m", b=num_rows)
-        kept = [rearrange(y, "(b n) t g c -> b n t g c", b=num_rows) for y in (past.keys, past.values)]
+        kept = [
+            rearrange(y, "(b n) t g c -> b n t g c", b=num_rows) for y in (past.keys, past.values)
+        ]
         return torch.cat([moved, x[:, :, num_time_tokens:]], dim=2), KeysValues(*kept)
 
     def step_time(

@@ -151,4 +151,3 @@ class Cache:
                 f"This rollout state is {age} frame(s) behind its cache. A state steps once: "
                 f"call fork() before trying a second action from it."
             )
-

@@ -75,7 +75,10 @@ class RewardHead(nn.Module):
         return self.twohot.decode(self(agents)[:, :, 0])
 
     def loss(
-        self, agents: Float[Tensor, "b t g m"], rewards: Float[Tensor, "b t"], seen: Bool[Tensor, "b t"]
+        self,
+        agents: Float[Tensor, "b t g m"],
+        rewards: Float[Tensor, "b t"],
+        seen: Bool[Tensor, "b t"],
     ) -> Float[Tensor, ""]:
         """Return the mean cross-entropy over frames and distances that have a target.
 
@@ -105,13 +108,14 @@ class ContinueHead(nn.Module):
             return self.out(trunk.float())
 
     def loss(
-        self, agents: Float[Tensor, "b t g m"], is_terminal: Bool[Tensor, "b t"], seen: Bool[Tensor, "b t"]
+        self,
+        agents: Float[Tensor, "b t g m"],
+        is_terminal: Bool[Tensor, "b t"],
+        seen: Bool[Tensor, "b t"],
     ) -> Float[Tensor, ""]:
         """Return the mean cross-entropy over frames and distances that have a target."""
         goes_on, valid = ahead(1.0 - is_terminal.float(), seen, self.num_distances)
-        loss = functional.binary_cross_entropy_with_logits(
-            self(agents), goes_on, reduction="none"
-        )
+        loss = functional.binary_cross_entropy_with_logits(self(agents), goes_on, reduction="none")
         return masked_mean(loss, valid)
 
 

@@ -103,7 +103,10 @@ class FrameInputs:
 
 
 class DynamicsNet(nn.Module):
-    """Predicts clean latents from noisy ones; token order: action, label, spatial, register, agent."""
+    """Predicts clean latents from noisy ones.
+
+    Token order of a frame: action, label, spatial, register, agent.
+    """
 
     def __init__(self, config: DynamicsConfig) -> None:
         """Make the network; its first prediction is exactly zero."""
@@ -195,7 +198,7 @@ class DynamicsNet(nn.Module):
 
     def _tokens(
         self, noisy: Float[Tensor, "b t n d"], labels: Labels, inputs: FrameInputs
-    ) -> Float[Tensor, "b t n m"]:
+    ) -> Float[Tensor, "b t all m"]:
         b, t = noisy.shape[:2]
         packed = rearrange(noisy, "b t (n p) d -> b t n (p d)", p=self.config.packing)
         label = [
@@ -225,10 +228,10 @@ class DynamicsNet(nn.Module):
         is_agent = places >= self.config.num_tokens - self.config.num_agents
         return ~is_agent[None, :] | is_agent[:, None]
 
-    def _clean(self, out: Float[Tensor, "b t n m"]) -> Float[Tensor, "b t n d"]:
+    def _clean(self, out: Float[Tensor, "b t all m"]) -> Float[Tensor, "b t n d"]:
         with torch.autocast(out.device.type, enabled=False):
             spatial = self.flow_head(out[:, :, self.token_types()["spatial"]].float())
         return rearrange(spatial, "b t n (p d) -> b t (n p) d", p=self.config.packing)
 
-    def _agents(self, out: Float[Tensor, "b t n m"]) -> Float[Tensor, "b t g m"]:
+    def _agents(self, out: Float[Tensor, "b t all m"]) -> Float[Tensor, "b t g m"]:
         return out[:, :, self.token_types()["agent"]]

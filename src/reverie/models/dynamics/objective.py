@@ -133,7 +133,9 @@ class DynamicsObjective(nn.Module):
             raise ConfigError(f"A batch of {num_rows} rows leaves none for the flow loss.")
         num_pair = 0
         if step >= config.first_bootstrap_step:
-            num_pair = min(num_dynamics // 2, max(1, round(config.bootstrap_fraction * num_dynamics / 2)))
+            num_pair = min(
+                num_dynamics // 2, max(1, round(config.bootstrap_fraction * num_dynamics / 2))
+            )
         return RowPlan(num_dynamics - 2 * num_pair, num_pair, num_pair, num_head)
 
     def draw_labels(self, plan: RowPlan, num_frames: int, rng: torch.Generator) -> Labels:
@@ -145,7 +147,9 @@ class DynamicsObjective(nn.Module):
         keep = torch.rand(mixed.shape, generator=rng, device=device) < 0.5
         mixed = torch.where(keep, finest, mixed)
         prefix = self.flow.draw_coarse_exponent((plan.num_prefix, num_frames), rng)
-        cut = torch.randint(1, max(2, num_frames), (plan.num_prefix, 1), generator=rng, device=device)
+        cut = torch.randint(
+            1, max(2, num_frames), (plan.num_prefix, 1), generator=rng, device=device
+        )
         committed = torch.arange(num_frames, device=device) < cut
         prefix = torch.where(committed, finest, prefix)
         exponent = torch.cat([flow, mixed, prefix])
@@ -165,7 +169,9 @@ class DynamicsObjective(nn.Module):
         candidates = plan.num_flow + plan.num_mixed
         wanted = round(self.config.image_only_fraction * (plan.num_dynamics + plan.num_head))
         picked = torch.randperm(candidates, generator=rng, device=rng.device)[:wanted]
-        is_blind = torch.zeros(plan.num_dynamics + plan.num_head, dtype=torch.bool, device=rng.device)
+        is_blind = torch.zeros(
+            plan.num_dynamics + plan.num_head, dtype=torch.bool, device=rng.device
+        )
         is_blind[picked] = True
         return is_blind
 

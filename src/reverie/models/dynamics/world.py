@@ -178,7 +178,9 @@ class ShortcutWorld(nn.Module):
         inputs = FrameInputs(actions, told, state.language)
 
         def denoise(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
-            return self.net.step(z[:, 0], Labels(level, exponent), inputs, position, past)[0][:, None]
+            return self.net.step(z[:, 0], Labels(level, exponent), inputs, position, past)[0][
+                :, None
+            ]
 
         clean, trace = self.flow.integrate(
             denoise, noise.start[:, None], self.num_flow_steps, self.latent_limit
