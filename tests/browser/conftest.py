@@ -43,7 +43,7 @@ def chromium_path() -> str:
     )
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(_FLAGS))
@@ -51,7 +51,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     config = ServeConfig(
         engine=EngineConfig(max_sessions=NUM_SEATS),
