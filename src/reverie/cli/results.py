@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from reverie.evaluate.evaluation import MIN_GAIN_DB, MIN_RATIO, MIN_RECONSTRUCTION_DB
 
 _COLUMNS = (
-    ("reconstruction\ndB", "reconstruction_psnr_db", "{:.1f}"),
-    ("rollout gain\ndB", "rollout_gain_db", "{:+.2f}"),
-    ("action ratio\n1 step", "action_shuffle_ratio", "{:.2f}"),
-    ("action ratio\n4 steps", "action_shuffle_ratio_4_steps", "{:.2f}"),
+    ("recon.\ndB", "reconstruction_psnr_db", "{:.1f}"),
+    ("gain\ndB", "rollout_gain_db", "{:+.2f}"),
+    ("ratio\n1 step", "action_shuffle_ratio", "{:.2f}"),
+    ("ratio\n4 steps", "action_shuffle_ratio_4_steps", "{:.2f}"),
     ("dream\nfps", "dream_fps", "{:.0f}"),
 )
 _IS_MET = {
@@ -24,11 +25,19 @@ _IS_MET = {
 
 def print_results(console: Console, numbers: Mapping[str, Any]) -> None:
     """Print the main numbers of every task, then what is missed and why."""
-    table = Table(title="held-out episodes, measured now", title_justify="left")
+    table = Table(
+        title="Held-out episodes, measured now",
+        caption="gain: dream over a repeated frame · ratio: error under exchanged / true actions",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     table.add_column("task", no_wrap=True)
     for title, _, _ in _COLUMNS:
-        table.add_column(title, justify="right")
-    table.add_column("clips\n(static)", justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("clips\n(static)", justify="right", no_wrap=True, min_width=8)
     for task, row in numbers["tasks"].items():
         clips = f"{row['num_clips']} ({row['num_static_clips']})"
         table.add_row(task, *(_cell(row, name, form) for _, name, form in _COLUMNS), clips)

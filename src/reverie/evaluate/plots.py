@@ -63,8 +63,10 @@ def draw_discrimination(tasks: Sequence[TaskEvaluation]) -> bytes:
         rho = _number(spearman(joined, gains))
         upper.set(xscale="log", title=f"{name}: ρ = {rho}", xlabel="reading, mean over the clip")
         upper.axhline(0, color="#888", linewidth=1, linestyle=":")
-        hits, alarms = roc_curve(joined, diverged)
-        lower.plot(alarms, hits, color="#4269d0", linewidth=1.6)
+        upper.tick_params(which="minor", labelbottom=False)
+        if 0 < diverged.sum() < len(diverged):
+            hits, alarms = roc_curve(joined, diverged)
+            lower.plot(alarms, hits, color="#4269d0", linewidth=1.6)
         lower.plot([0, 1], [0, 1], color="#aaa", linewidth=1, linestyle=":")
         area = _number(auroc(joined, diverged))
         lower.set(title=f"diverged clips: AUROC = {area}", xlabel="false alarms")
@@ -123,9 +125,6 @@ def _panels(rows: int, columns: int, *, height: float) -> tuple[Any, Any]:
     for axis in np.asarray(axes).reshape(-1):
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-        axis.title.set_fontsize(9)
-        axis.xaxis.label.set_fontsize(8)
-        axis.yaxis.label.set_fontsize(8)
     return figure, axes
 
 
@@ -143,6 +142,11 @@ def _number(value: float) -> str:
 
 
 def _png(figure: Any) -> bytes:
+    # Last: every set_title goes back to the default size.
+    for axis in figure.axes:
+        axis.title.set_fontsize(9.5)
+        axis.xaxis.label.set_fontsize(8)
+        axis.yaxis.label.set_fontsize(8)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
