@@ -1,18 +1,24 @@
 """What every gauge keeps, whatever it measures."""
 
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from reverie.core.errors import ConfigError, UnknownNameError
+from reverie.evaluate.clips import cut_clips
+from reverie.evaluate.rollout import ClipNoise
 from reverie.hallucination.gauges import ReadingSet, gauge_names, make_gauge
 from reverie.hallucination.predictors import probe_noise
 from reverie.models.api import Noise, StepContext
+from tests.support.small_world import SIDE_PX, make_small_world
 from tests.support.worlds import (
     PixelTokenizer,
     PlainState,
     RuleWorld,
+    colour_episode,
     noisy_rule,
     still_rule,
 )
@@ -161,3 +167,47 @@ def test_a_normaliser_without_motion_is_refused() -> None:
     world = make_world()
     with pytest.raises(ConfigError, match="motion of real 'toy-paint' data is not known"):
         make_gauge("u_r/task", motion={"toy-fall": 0.1})(world, make_step(world))
+
+
+def dream_with_the_shortcut_world(
+    rows: list[int], *, reads: bool
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """Dream 12 frames, past the end of the ring, reading every gauge at each if asked to."""
+    world = make_small_world()
+    episodes = [
+        replace(colour_episode(seed), frames=colour_frames(seed, SIDE_PX)) for seed in range(3)
+    ]
+    clips = cut_clips(episodes, action_width=3, num_per_episode=1, num_frames=20)
+    batch = clips.batch.select(rows)
+    noises = ClipNoise.draw(world, rows, 8, 12, seed=0)
+    readings = ReadingSet(names=gauge_names(), motion=MOTION)
+    state = world.start(batch.slice_time(0, 8), noises.context)
+    latents, taken = [], {}
+    for index, noise in enumerate(noises.steps):
+        action = batch.prev_actions[:, 8 + index]
+        before = state
+        state, prediction = world.step(before, action, noise)
+        latents.append(prediction.latent)
+        if reads:
+            step = StepContext(before=before, action=action, prediction=prediction, after=state)
+            taken = readings.take(world, step)
+    return latents, taken
+
+
+def colour_frames(seed: int, side_px: int) -> np.ndarray:
+    return colour_episode(seed).frames[:, :1, :1].repeat(side_px, 1).repeat(side_px, 2)
+
+
+def test_reading_every_gauge_leaves_a_shortcut_dream_bit_identical() -> None:
+    plain, _ = dream_with_the_shortcut_world([0, 1, 2], reads=False)
+    read, taken = dream_with_the_shortcut_world([0, 1, 2], reads=True)
+    assert all(torch.equal(a, b) for a, b in zip(plain, read, strict=True))
+    assert all(torch.isfinite(values).all() for values in taken.values())
+
+
+def test_rows_of_a_shortcut_dream_read_as_if_alone() -> None:
+    _, together = dream_with_the_shortcut_world([0, 1, 2], reads=True)
+    for row in range(3):
+        _, alone = dream_with_the_shortcut_world([row], reads=True)
+        for name, values in alone.items():
+            torch.testing.assert_close(values, together[name][[row]], atol=1e-5, rtol=1e-4)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from reverie.core.seeds import numpy_rng
 from reverie.core.types import Episode
 from reverie.evaluate.action_following import Following, FollowingConfig, follow_actions
 from reverie.evaluate.clips import Clips, cut_clips
@@ -24,6 +25,7 @@ from reverie.evaluate.metrics import (
 from reverie.evaluate.predictors import TaskReadings, compare_predictors, step_readings
 from reverie.evaluate.reconstruction import Reconstruction, real_motion, reconstruct
 from reverie.evaluate.rollout import Rollout, RolloutConfig, dream_clips, fit_config, measure_fps
+from reverie.evaluate.statistics import bootstrap_mean
 from reverie.hallucination.thresholds import TaskThresholds, fit_task
 from reverie.models.api import WorldModel
 
@@ -155,6 +157,9 @@ def task_numbers(task: TaskEvaluation) -> dict[str, Any]:
             "reconstruction_psnr_db": psnr(task.reconstruction.errors.mean()),
             "reconstruction_single_frame_psnr_db": psnr(task.reconstruction.single_errors.mean()),
             "rollout_gain_db": _mean(moving),
+            "rollout_gain_interval_db": bootstrap_mean(
+                moving, rng=numpy_rng(0, "interval", task.task)
+            ),
             "rollout_gain_median_db": _median(moving),
             "rollout_gain_decoded_db": _mean(decoded),
             "action_shuffle_ratio": following.ratio,

@@ -114,7 +114,8 @@ th:first-child, td:first-child { text-align: left; white-space: nowrap; position
   left: 0; background: var(--panel); }
 tr:last-child td { border-bottom: 0; } .good { color: var(--good); font-weight: 600; }
 .bad { color: var(--bad); font-weight: 600; }
-img.plot { width: 100%; box-sizing: border-box; margin-top: .8rem; background: #fff; border-radius: 8px; border: 1px solid var(--line); }
+img.plot { width: 100%; box-sizing: border-box; margin-top: .8rem;
+  background: #fff; border-radius: 8px; border: 1px solid var(--line); }
 .clips { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
 figure { margin: 0; padding: .6rem; background: var(--panel); border-radius: 8px; }
 figure div { display: flex; gap: .6rem; align-items: flex-start; }

@@ -56,6 +56,8 @@ def test_every_promised_number_is_there(measured: list[TaskEvaluation]) -> None:
         assert np.isfinite(numbers[name]), name
     assert numbers["num_clips"] == 2 and numbers["num_static_clips"] == 0
     assert numbers["num_undefined_readings"] == {"u_r": 0, "u_f": 0, "u_s": 0, "m": 0}
+    low, high = numbers["rollout_gain_interval_db"]
+    assert low <= numbers["rollout_gain_db"] <= high
     json.dumps(numbers, allow_nan=False)
 
 
