@@ -100,8 +100,11 @@ def tenths(
 ) -> Float[np.ndarray, " c"]:
     """Return the mean label in equal parts of the sorted readings; NaN where there is none."""
     kept = np.isfinite(readings)
-    ordered = labels[kept][np.argsort(readings[kept], kind="stable")].astype(np.float64)
-    parts = np.array_split(ordered, count)
+    values, which = np.unique(readings[kept], return_inverse=True)
+    sizes = np.bincount(which.reshape(-1), minlength=len(values))
+    sums = np.bincount(which.reshape(-1), weights=labels[kept], minlength=len(values))
+    # Equal readings share their mean label: they cannot be told apart, whatever their order.
+    parts = np.array_split(np.repeat(sums / np.maximum(sizes, 1), sizes), count)
     return np.array([part.mean() if len(part) else np.nan for part in parts])
 
 

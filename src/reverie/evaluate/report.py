@@ -117,7 +117,7 @@ tr:last-child td { border-bottom: 0; } .good { color: var(--good); font-weight: 
 img.plot { width: 100%; box-sizing: border-box; margin-top: .8rem;
   background: #fff; border-radius: 8px; border: 1px solid var(--line); }
 .clips { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
-figure { margin: 0; padding: .6rem; background: var(--panel); border-radius: 8px; }
+figure { margin: 0; min-width: 0; padding: .6rem; background: var(--panel); border-radius: 8px; }
 figure div { display: flex; gap: .6rem; align-items: flex-start; }
 figure img { image-rendering: pixelated; } figure .strip { flex: 1; min-width: 0; }
 figcaption { font-size: 13px; margin-bottom: .3rem; }

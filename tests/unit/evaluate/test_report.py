@@ -189,6 +189,7 @@ def test_roc_curve_is_that_of_scikit_learn() -> None:
 def test_tenths_sort_by_the_reading() -> None:
     readings = np.arange(100.0)
     assert tenths(readings[::-1], np.arange(100) < 50).tolist() == [0.0] * 5 + [1.0] * 5
+    assert tenths(np.ones(100), np.arange(100) < 50).tolist() == [0.5] * 10
     assert stats.spearmanr(tenths(readings, readings), np.arange(10)).statistic == pytest.approx(1)
 
 
