@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from reverie.core.errors import ConfigError
+from reverie.core.files import write_json
 from reverie.core.seeds import child_seed
 from reverie.data.latents import FrameCache
 from reverie.data.sampling import SamplerConfig, WindowSampler
@@ -41,6 +42,9 @@ class TokenizerTrainingConfig:
     """Frames per window; 1 is enough for a tokenizer that looks at single frames."""
     latent_noise: float = 0.05
     """Std of the noise that the decoder learns to forgive."""
+    task_weights: dict[str, float] = field(default_factory=dict)
+    """How often each task is drawn, relative to the others; empty draws all tasks alike. Tasks
+    that look alike need less each, thin moving shapes need more."""
 
     def __post_init__(self) -> None:
         """Refuse empty batches."""
@@ -114,10 +118,9 @@ def prepare_tokenizer(
     """
     ranks, seed = around.ranks, around.seed
     objective = TokenizerObjective(tokenizer, latent_noise=config.latent_noise).to(ranks.device)
-    windows = list_windows(store.index, config.window_length)
     sampler = WindowSampler(
-        windows,
-        SamplerConfig(batch_size=config.batch_size, seed=child_seed(seed, "tokenizer", "windows")),
+        list_windows(store.index, config.window_length),
+        _sampling(config, cache_path.parent, seed=child_seed(seed, "tokenizer", "windows")),
         rank=ranks.rank,
         num_ranks=ranks.num_ranks,
     )
@@ -167,6 +170,16 @@ def measure_latent_std(
         ]
     )
     return float(raw.double().std())
+
+
+def _sampling(config: TokenizerTrainingConfig, folder: Path, *, seed: int) -> SamplerConfig:
+    if not config.task_weights:
+        return SamplerConfig(batch_size=config.batch_size, seed=seed)
+    path = folder / "weights.json"
+    write_json(path, {"kind": "task", "weights": config.task_weights})
+    return SamplerConfig(
+        strategy="weighted", batch_size=config.batch_size, seed=seed, weights_file=str(path)
+    )
 
 
 def _read(cache: FrameCache, refs: Sequence[WindowRef]) -> UInt8[Tensor, "b t h w 3"]:
