@@ -146,11 +146,11 @@ def test_the_net_is_told_the_labels_that_were_drawn_and_the_teacher_half_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     objective = make()
-    calls: list[tuple[Tensor, Labels]] = []
+    calls: list[tuple[Any, ...]] = []
     inner = objective.net.forward
 
     def forward(*args: Any) -> Any:
-        calls.append((args[0], args[1]))
+        calls.append(args)
         return inner(*args)
 
     monkeypatch.setattr(objective.net, "forward", forward)
@@ -163,12 +163,25 @@ def test_the_net_is_told_the_labels_that_were_drawn_and_the_teacher_half_steps(
     assert torch.equal(calls[0][1].step_exponent, drawn.step_exponent)
     rows = slice(plan.num_flow, plan.num_dynamics)
     is_coarse = drawn.step_exponent[rows] < FINEST
-    for _, label in calls[1:]:
+    _, _, told, mask = calls[0]
+    for _, label, inputs, seen in calls[1:]:
+        assert torch.equal(inputs.actions, told.actions[rows])
+        assert torch.equal(inputs.has_action, told.has_action[rows])
+        assert torch.equal(seen, mask[rows])
         wanted = drawn.step_exponent[rows] + is_coarse.long()
         assert torch.equal(label.step_exponent, wanted)
     assert torch.equal(calls[1][0], calls[0][0][rows])
     assert torch.equal(calls[2][0][~is_coarse], calls[1][0][~is_coarse])
     assert not torch.allclose(calls[2][0][is_coarse], calls[1][0][is_coarse])
+
+
+def test_any_flow_or_mixed_row_may_be_image_only_and_no_other() -> None:
+    objective, rng = make(), seeded()
+    plan = objective.plan_rows(ROWS, LATE)
+    drawn = torch.stack([objective.draw_image_only(plan, rng) for _ in range(100)])
+    candidates = plan.num_flow + plan.num_mixed
+    assert drawn[:, :candidates].any(dim=0).all() and not drawn[:, candidates:].any()
+    assert (drawn.sum(dim=1) == round(0.3 * ROWS)).all()
 
 
 def test_a_row_is_image_only_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
