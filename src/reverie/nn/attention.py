@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from reverie.core.errors import ConfigError
-from reverie.nn.rope import rotate
+from reverie.nn.rope import Rotation
 
 MAX_LOGIT = 50.0
 """No attention logit can exceed this, whatever the inputs: it replaces a tanh soft-cap."""
@@ -54,9 +54,7 @@ class Attention(nn.Module):
             )
         self.head_dim = width // num_heads
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, self.head_dim * num_kv_heads, bias=False)
-        self.value = nn.Linear(width, self.head_dim * num_kv_heads, bias=False)
+        self.project = nn.Linear(width, self.head_dim * (num_heads + 2 * num_kv_heads), bias=False)
         self.out = nn.Linear(width, width, bias=False)
         start = math.sqrt(self.head_dim) / MAX_LOGIT
         self.gain_logit = nn.Parameter(torch.full((num_heads,), math.log(start / (1 - start))))
@@ -65,22 +63,10 @@ class Attention(nn.Module):
         """Return the largest possible logit of each head, in (0, 50)."""
         return MAX_LOGIT * torch.sigmoid(self.gain_logit)
 
-    def project_query(self, x: Float[Tensor, "*rows p m"]) -> Float[Tensor, "*rows p h c"]:
-        """Return unit queries times the gain, unrotated."""
-        query = rearrange(self.query(x), "... (h c) -> ... h c", h=self.num_heads)
-        unit = functional.normalize(query.float(), dim=-1)
-        return (unit * self.gains()[:, None]).to(query.dtype)
-
-    def project_past(self, x: Float[Tensor, "*rows p m"]) -> KeysValues:
-        """Return unit keys (unrotated) and values."""
-        key = rearrange(self.key(x), "... (g c) -> ... g c", g=self.num_kv_heads)
-        value = rearrange(self.value(x), "... (g c) -> ... g c", g=self.num_kv_heads)
-        return KeysValues(functional.normalize(key.float(), dim=-1).to(key.dtype), value)
-
     def forward(
         self,
         x: Float[Tensor, "r p m"],
-        positions: Int[Tensor, " p"],
+        rotation: Rotation,
         mask: Bool[Tensor, "*r p p"] | None = None,
     ) -> tuple[Float[Tensor, "r p m"], KeysValues]:
         """Attend among the positions of each row; True in ``mask`` means "may look at".
@@ -88,34 +74,43 @@ class Attention(nn.Module):
         Returns:
             The output, and keys (unrotated) and values for a cache.
         """
-        past = self.project_past(x)
-        query = rotate(self.project_query(x), positions)
-        key = rotate(past.keys, positions)
+        query, key, past = self.look(x, rotation)
         mixed = attend(query, key, past.values, mask)
         return self.out(rearrange(mixed, "r p h c -> r p (h c)")), past
 
     def step(
-        self, x: Float[Tensor, "b n m"], position: int, past: list[PastBlock]
+        self, x: Float[Tensor, "b n m"], rotation: Rotation, past: list[PastBlock]
     ) -> tuple[Float[Tensor, "b n m"], KeysValues]:
         """Attend from one new position per token to its own past and to itself.
 
         Args:
             x: The new frame's tokens; each is a column of its own.
-            position: Position of the new frame, counted from the oldest cached one.
+            rotation: Of the new frame's position, counted from the oldest cached one.
             past: Blocks of past frames, oldest first.
         """
-        here = torch.tensor([position], device=x.device)
-        now = self.project_past(x[:, :, None])
-        query = rotate(self.project_query(x[:, :, None]), here)
+        query, key, now = self.look(x[:, :, None], rotation)
         query = rearrange(query, "b n 1 (g j) c -> b n g j c", g=self.num_kv_heads)
-        own = PastBlock(rotate(now.keys, here), now.values, 1)
-        blocks = [*past, own]
-        logits = torch.cat([_logits(query, block) for block in blocks], dim=-1)
-        weights = torch.softmax(logits.float(), dim=-1).to(logits.dtype)
-        sizes = [block.keys.shape[2] for block in blocks]
-        pieces = zip(weights.split(sizes, dim=-1), blocks, strict=True)
-        mixed = torch.stack([_mix(piece, block) for piece, block in pieces]).sum(dim=0)
+        own = rearrange(key, "b n 1 g c -> b n g 1 c")
+        logits = [_logits(query, block) for block in past]
+        logits.append((query * own).sum(dim=-1, keepdim=True))
+        weights = torch.softmax(torch.cat(logits, dim=-1).float(), dim=-1).to(query.dtype)
+        *pieces, itself = weights.split([item.shape[-1] for item in logits], dim=-1)
+        mixed = itself * rearrange(now.values, "b n 1 g c -> b n g 1 c")
+        for piece, block in zip(pieces, past, strict=True):
+            mixed = mixed + _mix(piece, block)
         return self.out(rearrange(mixed, "b n g j c -> b n (g j c)")), now
+
+    def look(
+        self, x: Float[Tensor, "*rows p m"], rotation: Rotation
+    ) -> tuple[Float[Tensor, "*rows p h c"], Float[Tensor, "*rows p g c"], KeysValues]:
+        """Return rotated queries times their gain, rotated unit keys, and what a cache keeps."""
+        lanes = rearrange(self.project(x), "... (h c) -> ... h c", c=self.head_dim)
+        pointed = self.num_heads + self.num_kv_heads
+        unit = functional.normalize(lanes[..., :pointed, :].float(), dim=-1).to(lanes.dtype)
+        turned = rotation.turn(unit)
+        query, key = turned[..., : self.num_heads, :], turned[..., self.num_heads :, :]
+        query = (query * self.gains()[:, None]).to(lanes.dtype)
+        return query, key, KeysValues(unit[..., self.num_heads :, :], lanes[..., pointed:, :])
 
 
 def attend(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from reverie.nn.attention import Attention, KeysValues, PastBlock
 from reverie.nn.mlp import SwiGLU, hidden_width
 from reverie.nn.norm import RMSNorm
+from reverie.nn.rope import Rotation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,17 +68,20 @@ class Layer(nn.Module):
                 linear.weight.mul_(shrink)
 
     def mix_space(
-        self, x: Float[Tensor, "b t n m"], mask: Bool[Tensor, "n n"] | None
+        self, x: Float[Tensor, "b t n m"], places: Rotation, mask: Bool[Tensor, "n n"] | None
     ) -> Float[Tensor, "b t n m"]:
         """Let the tokens of each frame look at each other."""
         num_rows = x.shape[0]
         tokens = rearrange(x, "b t n m -> (b t) n m")
-        places = torch.arange(x.shape[2], device=x.device)
         mixed, _ = self.space(self.space_norm(tokens), places, mask)
         return x + rearrange(mixed, "(b t) n m -> b t n m", b=num_rows)
 
     def mix_time(
-        self, x: Float[Tensor, "b t n m"], mask: Bool[Tensor, "*b t t"], num_time_tokens: int
+        self,
+        x: Float[Tensor, "b t n m"],
+        times: Rotation,
+        mask: Bool[Tensor, "*b t t"],
+        num_time_tokens: int,
     ) -> tuple[Float[Tensor, "b t n m"], KeysValues]:
         """Let each token column look back in time.
 
@@ -87,7 +91,6 @@ class Layer(nn.Module):
         assert self.time is not None and self.time_norm is not None
         num_rows, moving = x.shape[0], x[:, :, :num_time_tokens]
         columns = rearrange(moving, "b t n m -> (b n) t m")
-        times = torch.arange(x.shape[1], device=x.device)
         if mask.ndim == 3:
             mask = mask.repeat_interleave(num_time_tokens, dim=0)
         mixed, past = self.time(self.time_norm(columns), times, mask)
@@ -95,16 +98,16 @@ class Layer(nn.Module):
         kept = [
             rearrange(y, "(b n) t g c -> b n t g c", b=num_rows) for y in (past.keys, past.values)
         ]
-        return torch.cat([moved, x[:, :, num_time_tokens:]], dim=2), KeysValues(*kept)
+        return _beside(moved, x[:, :, num_time_tokens:], axis=2), KeysValues(*kept)
 
     def step_time(
-        self, x: Float[Tensor, "b n m"], position: int, past: list[PastBlock], num_time_tokens: int
+        self, x: Float[Tensor, "b n m"], now: Rotation, past: list[PastBlock], num_time_tokens: int
     ) -> tuple[Float[Tensor, "b n m"], KeysValues]:
         """Do what ``mix_time`` does for one new frame, from a cache."""
         assert self.time is not None and self.time_norm is not None
         moving = x[:, :num_time_tokens]
-        mixed, now = self.time.step(self.time_norm(moving), position, past)
-        return torch.cat([moving + mixed, x[:, num_time_tokens:]], dim=1), now
+        mixed, kept = self.time.step(self.time_norm(moving), now, past)
+        return _beside(moving + mixed, x[:, num_time_tokens:], axis=1), kept
 
     def feed_forward(self, x: Float[Tensor, "... m"]) -> Float[Tensor, "... m"]:
         """Apply the feed-forward part."""
@@ -132,12 +135,13 @@ class Stack(nn.Module):
     ) -> tuple[Float[Tensor, "b t n m"], list[KeysValues]]:
         """Run whole windows; also return what a cache keeps, one entry per time layer."""
         count = x.shape[2] if num_time_tokens is None else num_time_tokens
+        places, times = self._rotation(x.shape[2], x), self._rotation(x.shape[1], x)
         x, kept = self.norm_in(x), []
         for layer in self.layers:
             assert isinstance(layer, Layer)
-            x = layer.mix_space(x, space_mask)
+            x = layer.mix_space(x, places, space_mask)
             if layer.time is not None:
-                x, past = layer.mix_time(x, time_mask, count)
+                x, past = layer.mix_time(x, times, time_mask, count)
                 kept.append(past)
             x = layer.feed_forward(x)
         return self.norm_out(x), kept
@@ -152,15 +156,28 @@ class Stack(nn.Module):
     ) -> tuple[Float[Tensor, "b n m"], list[KeysValues]]:
         """Run one new frame against cached ones; ``past`` has an entry per time layer."""
         count = x.shape[1] if num_time_tokens is None else num_time_tokens
+        places = self._rotation(x.shape[1], x)
+        here = torch.tensor([position], device=x.device)
+        turn = Rotation.of(here, self.config.width // self.config.num_heads)
         x, kept = self.norm_in(x), []
         for layer in self.layers:
             assert isinstance(layer, Layer)
-            x = layer.mix_space(x[:, None], space_mask)[:, 0]
+            x = layer.mix_space(x[:, None], places, space_mask)[:, 0]
             if layer.time is not None:
-                x, now = layer.step_time(x, position, past[len(kept)], count)
+                x, now = layer.step_time(x, turn, past[len(kept)], count)
                 kept.append(now)
             x = layer.feed_forward(x)
         return self.norm_out(x), kept
+
+    def _rotation(self, count: int, like: Tensor) -> Rotation:
+        positions = torch.arange(count, device=like.device)
+        return Rotation.of(positions, self.config.width // self.config.num_heads)
+
+
+def _beside(
+    moved: Float[Tensor, "*rows n m"], rest: Float[Tensor, "*rows k m"], *, axis: int
+) -> Float[Tensor, "*rows l m"]:
+    return torch.cat([moved, rest], dim=axis) if rest.shape[axis] else moved
 
 
 def banded_mask(num_frames: int, context: int, device: torch.device) -> Bool[Tensor, "t t"]:

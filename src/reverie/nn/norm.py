@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 EPSILON = 1e-6
 
@@ -17,6 +18,5 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "... m"]) -> Float[Tensor, "... m"]:
         """Normalise; the statistics are float32 whatever the input is."""
-        wide = x.float()
-        scaled = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + EPSILON)
-        return (scaled * self.gain).to(x.dtype)
+        scaled = functional.rms_norm(x.float(), self.gain.shape, self.gain.float(), EPSILON)
+        return scaled.to(x.dtype)

@@ -7,6 +7,7 @@ from reverie.nn.blocks import Layer, Stack, StackConfig, banded_mask
 from reverie.nn.kv_cache import Cache
 from reverie.nn.mlp import hidden_width
 from reverie.nn.norm import RMSNorm
+from reverie.nn.rope import Rotation
 from tests.support.dreams import seeded
 
 CPU = torch.device("cpu")
@@ -60,7 +61,7 @@ def test_tokens_that_time_leaves_out_pass_through_it_unchanged() -> None:
     config = StackConfig(width=24, depth=1, num_heads=4, num_kv_heads=4, time_every=1)
     layer = Layer(config, has_time=True)
     x = window(config, 2, 5, 6)
-    moved, past = layer.mix_time(x, banded_mask(5, 3, CPU), 2)
+    moved, past = layer.mix_time(x, Rotation.of(torch.arange(5), 6), banded_mask(5, 3, CPU), 2)
     assert torch.equal(moved[:, :, 2:], x[:, :, 2:])
     assert not torch.allclose(moved[:, :, :2], x[:, :, :2])
     assert past.keys.shape == (2, 2, 5, 4, 6)
@@ -109,9 +110,9 @@ def residual_growth(net: Stack) -> float:
     x, stds = net.norm_in(window(net.config, 1, 3, 5)), []
     for layer in net.layers:
         assert isinstance(layer, Layer)
-        x = layer.mix_space(x, None)
+        x = layer.mix_space(x, Rotation.of(torch.arange(5), 16), None)
         if layer.time is not None:
-            x, _ = layer.mix_time(x, banded_mask(3, 3, CPU), 5)
+            x, _ = layer.mix_time(x, Rotation.of(torch.arange(3), 16), banded_mask(3, 3, CPU), 5)
         x = layer.feed_forward(x)
         stds.append(float(x.std()))
     return stds[-1] / stds[0]
