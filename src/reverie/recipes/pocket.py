@@ -5,6 +5,7 @@ from reverie.core.types import FrameSpec
 from reverie.evaluate.action_following import FollowingConfig
 from reverie.evaluate.evaluation import EvaluationConfig
 from reverie.evaluate.live import LiveConfig
+from reverie.models import presets
 from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.objective import ObjectiveConfig
@@ -47,8 +48,8 @@ def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
     least 1.5 on point mazes and pong.
     """
     tasks = tasks or TASKS
-    frame = FrameSpec(height_px=_FRAME_PX, width_px=_FRAME_PX)
-    tokenizer = ConvTokenizerConfig(frame_px=_FRAME_PX)
+    preset, frame = presets.pocket(tasks), FrameSpec(height_px=_FRAME_PX, width_px=_FRAME_PX)
+    assert isinstance(preset.tokenizer, ConvTokenizerConfig)
     return RunConfig(
         recipe="pocket",
         data=CollectOrder(
@@ -61,7 +62,7 @@ def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
             max_steps=200,
         ),
         held_out_episodes_per_task=6,
-        tokenizer=tokenizer,
+        tokenizer=preset.tokenizer,
         tokenizer_training=TokenizerTrainingConfig(
             fit=FitConfig(
                 total_steps=_TOKENIZER_STEPS,
@@ -72,18 +73,7 @@ def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
             optim=OptimConfig(lr=2e-3, schedule="linear", warmup_share=0.0025, floor=0.02),
             task_weights={name: _look_weight(name) for name in tasks},
         ),
-        dynamics=DynamicsConfig(
-            num_latent_tokens=tokenizer.num_tokens,
-            num_latent_channels=tokenizer.latent_channels,
-            stack=StackConfig(width=128, depth=4, num_heads=4, num_kv_heads=4, time_every=2),
-            num_registers=2,
-            num_agents=1,
-            context=8,
-            shortcut=ShortcutConfig(num_levels=16),
-            commit_level=14,
-            num_flow_steps=4,
-            tasks=tasks,
-        ),
+        dynamics=preset.dynamics,
         heads=HeadsConfig(terminating_tasks=terminating(tasks)),
         # Every dream here starts from several real frames, so few rows need to learn to do without.
         objective=ObjectiveConfig(total_steps=_DYNAMICS_STEPS, image_only_fraction=0.1),
