@@ -54,7 +54,7 @@ def test_fifty_kills_at_random_moments_lose_nothing_that_was_told(tmp_path: Path
         episodes_per_task=400,
         frame=FrameSpec(height_px=16, width_px=16),
         codec="zstd",
-        max_steps=8,
+        step_limits=(8,),
     )
     path = tmp_path / "s"
     EpisodeStore.create(path, order.frame, order.codec)

@@ -21,8 +21,10 @@ class CollectOrder:
     seed: int = 0
     frame: FrameSpec = field(default_factory=FrameSpec)
     codec: str = "webp"
-    max_steps: int | None = None
-    """Ends episodes before the task's own limit."""
+    step_limits: tuple[int, ...] = ()
+    """Dealt to the episodes in turn, each ending one before the task's own limit; empty leaves
+    episodes whole. Many short episodes show more starts (goals, layouts, looks) than few long
+    ones of as many frames; a long one now and then shows what lies far from a start."""
 
     def __post_init__(self) -> None:
         """Refuse unknown names, and numbers that cannot work."""
@@ -36,10 +38,10 @@ class CollectOrder:
                 raise ConfigError(f"Policy '{name}' needs a weight above 0, got {weight}.")
         if not self.policies:
             raise ConfigError(f"Name at least one policy of: {', '.join(POLICIES)}.")
-        if self.episodes_per_task < 1 or (self.max_steps is not None and self.max_steps < 1):
+        if self.episodes_per_task < 1 or any(limit < 1 for limit in self.step_limits):
             raise ConfigError(
-                f"episodes_per_task and max_steps must be at least 1, got "
-                f"{self.episodes_per_task} and {self.max_steps}."
+                f"episodes_per_task and step_limits must be at least 1, got "
+                f"{self.episodes_per_task} and {self.step_limits}."
             )
 
 
@@ -63,13 +65,14 @@ class OrderItem:
 def list_items(order: CollectOrder) -> list[OrderItem]:
     """Name every episode of an order, task by task."""
     policies = assign_policies(order.policies, order.episodes_per_task)
+    limits = order.step_limits or (None,)
     return [
         OrderItem(
             task=task,
             policy=policy,
             index=index,
             seed=child_seed(order.seed, "collect", task, index),
-            max_steps=order.max_steps,
+            max_steps=limits[index % len(limits)],
         )
         for task in order.tasks
         for index, policy in enumerate(policies)

@@ -113,7 +113,8 @@ def _card(config: RunConfig, numbers: Mapping[str, Any]) -> str:
         "",
         f"- Made by: `reverie train {config.recipe}`, seed {config.seed}; the whole config is in "
         f"`model.json`.",
-        f"- Data: {data.episodes_per_task} episodes of at most {data.max_steps} steps per task, "
+        f"- Data: {data.episodes_per_task} episodes per task, of at most "
+        f"{', '.join(map(str, sorted(set(data.step_limits)))) or 'all'} steps, "
         f"collected by the same command; shares of behaviours: {behaviours}; seed {data.seed}.",
         f"- Training: tokenizer {config.tokenizer_training.fit.total_steps} steps, dynamics "
         f"{training.fit.total_steps} steps of {training.batch_size} windows of "

@@ -30,7 +30,7 @@ def _order(*, episodes: int = 4, max_steps: int = 12, seed: int = 0) -> CollectO
         seed=seed,
         frame=SPEC,
         codec="zstd",
-        max_steps=max_steps,
+        step_limits=(max_steps,),
     )
 
 

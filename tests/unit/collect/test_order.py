@@ -21,7 +21,7 @@ def test_a_longer_order_begins_with_the_shorter_one() -> None:
     assert short < long
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"max_steps": 7}, {"policies": {"noop": 1.0}}])
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"step_limits": (7,)}, {"policies": {"noop": 1.0}}])
 def test_what_changes_an_episode_changes_its_name(changes: dict[str, object]) -> None:
     one = {item.id for item in list_items(_order())}
     assert one.isdisjoint(item.id for item in list_items(_order(**changes)))
@@ -38,7 +38,7 @@ def test_every_beginning_of_an_order_keeps_the_shares() -> None:
 
 
 def test_an_order_survives_as_json() -> None:
-    order = _order(max_steps=5)
+    order = _order(step_limits=(5,))
     assert from_dict(CollectOrder, to_dict(order)) == order
 
 
@@ -49,8 +49,8 @@ def test_an_order_survives_as_json() -> None:
         ({"tasks": ("toy-paint", "toy-paint")}, "Name each task once"),
         ({"policies": {}}, "Name at least one policy of: random, noop"),
         ({"policies": {"random": 0.0}}, "Policy 'random' needs a weight above 0, got 0.0"),
-        ({"episodes_per_task": 0}, "must be at least 1, got 0 and None"),
-        ({"max_steps": 0}, "must be at least 1, got 10 and 0"),
+        ({"episodes_per_task": 0}, "must be at least 1, got 0 and ()"),
+        ({"step_limits": (0,)}, "must be at least 1, got 10 and (0,)"),
     ],
 )
 def test_an_order_that_cannot_work_is_refused(changes: dict[str, object], message: str) -> None:
