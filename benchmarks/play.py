@@ -132,7 +132,7 @@ def cached_step(world: ShortcutWorld) -> Callable[[], object]:
 
 
 def recomputed_step(world: ShortcutWorld) -> Callable[[], object]:
-    """Dream a frame without a cache: K forwards of the whole context, and none to commit."""
+    """Dream a frame without a cache, rewards included: K + 1 forwards of the whole context."""
     rng = torch.Generator().manual_seed(1)
     frames = world.max_context - 1
     spec = world.latent_spec
@@ -145,8 +145,15 @@ def recomputed_step(world: ShortcutWorld) -> Callable[[], object]:
     return run
 
 
-def recompute(world: ShortcutWorld, past: Tensor, window: Batch, noise: Noise) -> Tensor:
-    """Dream the last frame of ``window`` from committed (noisy) latents of the frames before it."""
+def recompute(
+    world: ShortcutWorld, past: Tensor, window: Batch, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """Dream the last frame of ``window`` from committed (noisy) latents of the frames before it.
+
+    Returns:
+        What a cached step gives too: the latent, and the reward, which is read off one more
+        forward of the finished frame.
+    """
     num_frames = past.shape[1] + 1
     language = world.net.language_of(window.task, window.language, world.device)
     actions = window.prev_actions * window.action_mask[:, None]
@@ -157,17 +164,25 @@ def recompute(world: ShortcutWorld, past: Tensor, window: Batch, noise: Noise) -
     finest = world.net.config.shortcut.finest_exponent
     before = torch.full((1, num_frames - 1), world.net.config.commit_level)
 
-    def denoise(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
+    def forward(z: Tensor, level: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
         labels = Labels(
             torch.cat([before, level], dim=1),
             torch.cat([torch.full_like(before, finest), exponent], dim=1),
         )
-        return world.net(torch.cat([past, z], dim=1), labels, inputs, mask)[0][:, -1:]
+        clean, agents, _ = world.net(torch.cat([past, z], dim=1), labels, inputs, mask)
+        return clean[:, -1:], agents[:, -1:]
+
+    def denoise(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
+        return forward(z, level, exponent)[0]
 
     clean, _ = world.flow.integrate(
         denoise, noise.start[:, None], world.num_flow_steps, world.latent_limit
     )
-    return clean[:, 0]
+    level = torch.full((1, 1), world.net.config.commit_level)
+    committed = world.flow.corrupt(clean, noise.commit[:, None], level)
+    _, agents = forward(committed, level, torch.full_like(level, finest))
+    world.continue_head(agents)
+    return clean[:, 0], world.reward_head.expected(agents)[:, 0]
 
 
 def check_agreement(world: ShortcutWorld) -> float:
@@ -183,7 +198,10 @@ def check_agreement(world: ShortcutWorld) -> float:
     latents, _ = world.tokenizer.encode(context.frames)
     signal = torch.full((1, context.num_frames), world.net.config.commit_level)
     past = world.flow.corrupt(latents, context_noise, signal)
-    difference = (recompute(world, past, window, noise) - prediction.latent).abs().max()
+    latent, reward = recompute(world, past, window, noise)
+    difference = max(
+        (latent - prediction.latent).abs().max(), (reward - prediction.reward).abs().max()
+    )
     assert difference < TOLERANCE, f"cache and recomputation differ by {difference:.3g}"
     return float(difference)
 
