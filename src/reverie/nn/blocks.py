@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from reverie.nn.attention import Attention, KeysValues, PastBlock
@@ -132,16 +132,27 @@ class Stack(nn.Module):
         space_mask: Bool[Tensor, "n n"] | None,
         time_mask: Bool[Tensor, "*b t t"],
         num_time_tokens: int | None = None,
+        times: Int[Tensor, " t"] | None = None,
     ) -> tuple[Float[Tensor, "b t n m"], list[KeysValues]]:
-        """Run whole windows; also return what a cache keeps, one entry per time layer."""
+        """Run whole windows; also return what a cache keeps, one entry per time layer.
+
+        Args:
+            x: Tokens.
+            space_mask: Which tokens of a frame see which; None lets all see all.
+            time_mask: Which frames see which, for all rows or per row.
+            num_time_tokens: How many leading tokens attend over time; None means all.
+            times: Position of each frame; None counts them from 0.
+        """
         count = x.shape[2] if num_time_tokens is None else num_time_tokens
-        places, times = self._rotation(x.shape[2], x), self._rotation(x.shape[1], x)
+        places, clock = self._rotation(x.shape[2], x), self._rotation(x.shape[1], x)
+        if times is not None:
+            clock = Rotation.of(times, self.config.width // self.config.num_heads)
         x, kept = self.norm_in(x), []
         for layer in self.layers:
             assert isinstance(layer, Layer)
             x = layer.mix_space(x, places, space_mask)
             if layer.time is not None:
-                x, past = layer.mix_time(x, times, time_mask, count)
+                x, past = layer.mix_time(x, clock, time_mask, count)
                 kept.append(past)
             x = layer.feed_forward(x)
         return self.norm_out(x), kept

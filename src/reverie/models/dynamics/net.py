@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -150,6 +150,7 @@ class DynamicsNet(nn.Module):
         labels: Labels,
         inputs: FrameInputs,
         time_mask: Bool[Tensor, "*b t t"],
+        times: Int[Tensor, " t"] | None = None,
     ) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b t g m"], list[KeysValues]]:
         """Denoise whole windows.
 
@@ -158,12 +159,14 @@ class DynamicsNet(nn.Module):
             labels: Their noise labels.
             inputs: Actions and instruction.
             time_mask: Which frames see which; ``nn.blocks.banded_mask`` for ordinary rows.
+            times: Position of each frame in time; None counts them from 0.
 
         Returns:
             Clean predictions, agent features (g agents), and keys and values for a cache.
         """
         tokens = self._tokens(noisy, labels, inputs)
-        out, past = self.stack(tokens, self._space_mask(noisy.device), time_mask)
+        mask = self._space_mask(noisy.device)
+        out, past = self.stack(tokens, mask, time_mask, times=times)
         return self._clean(out), self._agents(out), past
 
     def step(

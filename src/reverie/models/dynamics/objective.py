@@ -1,6 +1,6 @@
 """Shortcut forcing: what each row of a batch trains, and the losses (Dreamer 4, section 3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,6 +10,7 @@ from reverie.core.batch import Batch
 from reverie.core.errors import ConfigError
 from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, RewardHead
 from reverie.models.dynamics.net import DynamicsNet, FrameInputs
+from reverie.models.dynamics.paired import PairedWindows
 from reverie.models.dynamics.shortcut import Labels, ShortcutFlow, is_finest
 from reverie.models.objective import LossReport, RunningRms
 from reverie.nn.blocks import banded_mask
@@ -30,6 +31,10 @@ class ObjectiveConfig:
     image_only_fraction: float = 0.3
     """Share of rows whose frames see neither the past nor an action, so that dreams can start
     from a single frame."""
+    paired_fraction: float = 0.0
+    """Share of rows in which every noisy frame sees committed frames before it, as in a dream (see
+    ``paired``). Such a row costs two, and teaches a small model to obey actions far sooner; the
+    other shares divide the rest of the batch. The committed half also trains the heads."""
     head_fraction: float = 0.25
     """Share of rows that train the heads, once they have started."""
     head_start: float = 0.6
@@ -54,11 +59,31 @@ class RowPlan:
     num_mixed: int
     num_prefix: int
     num_head: int
+    num_paired: int = 0
 
     @property
     def num_dynamics(self) -> int:
-        """Rows with a flow loss."""
+        """Rows of one window with a flow loss."""
         return self.num_flow + self.num_mixed + self.num_prefix
+
+    @property
+    def num_single(self) -> int:
+        """Rows of one window, heads included; paired ones come after them."""
+        return self.num_dynamics + self.num_head
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlowErrors:
+    """What one part of a batch got wrong, per frame."""
+
+    error: Float[Tensor, "b t"]
+    """Mean squared error of the clean prediction."""
+    weight: Float[Tensor, "b t"]
+    is_finest: Bool[Tensor, "b t"]
+    clamped: Float[Tensor, ""]
+    """Share of predictions outside the box of possible latents."""
+    agents: Float[Tensor, "r t g m"]
+    """Features of rows that may train the heads."""
 
 
 class DynamicsObjective(nn.Module):
@@ -101,42 +126,117 @@ class DynamicsObjective(nn.Module):
             rng: Draws labels and noise.
         """
         plan = self.plan_rows(latents.shape[0], step)
-        labels = self.draw_labels(plan, latents.shape[1], rng)
-        is_blind = self.draw_image_only(plan, rng).to(latents.device)
-        inputs = self._inputs(batch, is_blind)
-        mask = self._time_mask(latents.shape[1], is_blind)
-        noise = torch.randn(latents.shape, generator=rng, device=rng.device).to(latents)
-        noisy = self.flow.corrupt(latents, noise, labels.signal_level)
-        clean, agents, _ = self.net(noisy, labels, inputs, mask)
-        target = self._targets(latents, noisy, labels, inputs, mask, plan)
-        error = (clean.float() - target.float()).square().mean(dim=(2, 3))
-        cut = plan.num_dynamics
-        weighted = (self.flow.loss_weight(labels.signal_level) * error)[:cut].mean()
-        finest = is_finest(labels, self.net.config.shortcut)[:cut]
+        parts: list[FlowErrors] = []
+        if plan.num_single:
+            rows = slice(0, plan.num_single)
+            parts.append(self._single_rows(plan, latents[rows], self._inputs(batch, rows), rng))
+        if plan.num_paired:
+            rows = slice(plan.num_single, None)
+            inputs = self._inputs(batch, rows)
+            has_coarse = step >= self.config.first_bootstrap_step
+            parts.append(self._paired_rows(latents[rows], inputs, has_coarse, rng))
+        weighted = torch.cat([(part.weight * part.error).flatten() for part in parts]).mean()
+        errors = torch.cat([part.error.detach()[part.is_finest] for part in parts])
         terms = {
             "flow": weighted.detach(),
-            "finest_mse": error.detach()[:cut][finest].mean(),
-            "clamped_share": (clean.detach().abs() > self.latent_limit).float().mean(),
+            "finest_mse": errors.mean(),
+            "clamped_share": torch.stack([part.clamped for part in parts]).mean(),
         }
         total = self.flow_rms(weighted)
-        if plan.num_head:
-            total = total + self._head_losses(agents[cut:], batch, slice(cut, None), terms)
+        if self._has_heads(step):
+            agents = torch.cat([part.agents for part in parts])
+            total = total + self._head_losses(agents, batch, slice(plan.num_dynamics, None), terms)
         return LossReport(total, terms)
+
+    def _has_heads(self, step: int) -> bool:
+        return step >= self.config.first_head_step and self.net.config.num_agents > 0
+
+    def _single_rows(
+        self,
+        plan: RowPlan,
+        latents: Float[Tensor, "b t n d"],
+        inputs: FrameInputs,
+        rng: torch.Generator,
+    ) -> FlowErrors:
+        labels = self.draw_labels(plan, latents.shape[1], rng)
+        is_blind = self.draw_image_only(plan, rng).to(latents.device)
+        inputs = replace(inputs, has_action=inputs.has_action & ~is_blind[:, None])
+        mask = self._time_mask(latents.shape[1], is_blind)
+        noisy = self._corrupt(latents, labels, rng)
+        clean, agents, _ = self.net(noisy, labels, inputs, mask)
+        target = self._targets(latents, noisy, labels, inputs, mask, plan)
+        cut = plan.num_dynamics
+        return self._errors(clean[:cut], target[:cut], labels.rows(slice(cut)), agents[cut:])
+
+    def _paired_rows(
+        self,
+        latents: Float[Tensor, "b t n d"],
+        inputs: FrameInputs,
+        has_coarse: bool,
+        rng: torch.Generator,
+    ) -> FlowErrors:
+        shape, config = latents.shape[:2], self.net.config
+        num_coarse = round(self.config.bootstrap_fraction * shape[0]) if has_coarse else 0
+        exponent = torch.full(shape, config.shortcut.finest_exponent, device=rng.device)
+        exponent[:num_coarse] = self.flow.draw_coarse_exponent((num_coarse, shape[1]), rng)
+        level = self.flow.draw_level(exponent, rng)
+        labels = Labels(level.to(latents.device), exponent.to(latents.device))
+        held = Labels(
+            torch.full_like(labels.signal_level, config.commit_level), labels.step_exponent
+        )
+        windows = PairedWindows(self.net, self._corrupt(latents, held, rng), inputs)
+        noisy = self._corrupt(latents, labels, rng)
+        clean, agents = windows.denoise(noisy, labels)
+        target = latents
+        if num_coarse:
+            rows = slice(num_coarse)
+            coarse = windows.rows(rows)
+
+            def teacher(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
+                return coarse.denoise(z, Labels(level, exponent))[0]
+
+            aimed = self.flow.bootstrap_target(
+                teacher, noisy[rows], labels.rows(rows), latents[rows], self.latent_limit
+            )
+            target = torch.cat([aimed, latents[num_coarse:]])
+        return self._errors(clean, target, labels, agents)
+
+    def _corrupt(
+        self, latents: Float[Tensor, "b t n d"], labels: Labels, rng: torch.Generator
+    ) -> Float[Tensor, "b t n d"]:
+        noise = torch.randn(latents.shape, generator=rng, device=rng.device).to(latents)
+        return self.flow.corrupt(latents, noise, labels.signal_level)
+
+    def _errors(
+        self,
+        clean: Float[Tensor, "b t n d"],
+        target: Float[Tensor, "b t n d"],
+        labels: Labels,
+        agents: Float[Tensor, "r t g m"],
+    ) -> FlowErrors:
+        return FlowErrors(
+            error=(clean.float() - target.float()).square().mean(dim=(2, 3)),
+            weight=self.flow.loss_weight(labels.signal_level),
+            is_finest=is_finest(labels, self.net.config.shortcut),
+            clamped=(clean.detach().abs() > self.latent_limit).float().mean(),
+            agents=agents,
+        )
 
     def plan_rows(self, num_rows: int, step: int) -> RowPlan:
         """Divide a batch; counts are exact, not drawn, so that shapes are fixed."""
         config = self.config
-        has_heads = step >= config.first_head_step and self.net.config.num_agents > 0
-        num_head = round(config.head_fraction * num_rows) if has_heads else 0
-        num_dynamics = num_rows - num_head
-        if num_dynamics < 1:
+        num_paired = round(config.paired_fraction * num_rows)
+        num_single = num_rows - num_paired
+        num_head = round(config.head_fraction * num_single) if self._has_heads(step) else 0
+        num_dynamics = num_single - num_head
+        if num_dynamics + num_paired < 1:
             raise ConfigError(f"A batch of {num_rows} rows leaves none for the flow loss.")
         num_pair = 0
         if step >= config.first_bootstrap_step:
             num_pair = min(
                 num_dynamics // 2, max(1, round(config.bootstrap_fraction * num_dynamics / 2))
             )
-        return RowPlan(num_dynamics - 2 * num_pair, num_pair, num_pair, num_head)
+        return RowPlan(num_dynamics - 2 * num_pair, num_pair, num_pair, num_head, num_paired)
 
     def draw_labels(self, plan: RowPlan, num_frames: int, rng: torch.Generator) -> Labels:
         """Draw every frame's noise label, by kind of row (diffusion forcing)."""
@@ -175,11 +275,11 @@ class DynamicsObjective(nn.Module):
         is_blind[picked] = True
         return is_blind
 
-    def _inputs(self, batch: Batch, is_blind: Bool[Tensor, " b"]) -> FrameInputs:
+    def _inputs(self, batch: Batch, rows: slice) -> FrameInputs:
         device = self.net.action_base.device
         language = self.net.language_of(batch.task, batch.language, device)
         actions = batch.prev_actions * batch.action_mask[:, None]
-        return FrameInputs(actions, ~batch.is_first & ~is_blind[:, None], language)
+        return FrameInputs(actions, ~batch.is_first, language).rows(rows)
 
     def _time_mask(self, num_frames: int, is_blind: Bool[Tensor, " b"]) -> Bool[Tensor, "b t t"]:
         band = banded_mask(num_frames, self.net.config.context, is_blind.device)

@@ -48,6 +48,10 @@ class Labels:
     signal_level: Int[Tensor, "b t"]
     step_exponent: Int[Tensor, "b t"]
 
+    def rows(self, index: slice) -> "Labels":
+        """Return a slice of the rows."""
+        return Labels(self.signal_level[index], self.step_exponent[index])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShortcutFlow:
