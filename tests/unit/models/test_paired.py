@@ -1,0 +1,113 @@
+"""Paired windows put every frame where a dreamed frame is: this is what the laws compare."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from reverie.models.dynamics.net import DynamicsConfig, FrameInputs
+from reverie.models.dynamics.objective import DynamicsObjective, ObjectiveConfig, RowPlan
+from reverie.models.dynamics.paired import PairedWindows, paired_mask
+from reverie.models.dynamics.shortcut import Labels
+from reverie.nn.kv_cache import Cache
+from tests.support.dreams import SIZES, make_batch, make_net, random_latents, seeded, stir
+from tests.unit.models.test_dynamics_net import inputs_for
+from tests.unit.models.test_dynamics_objective import HEADS
+
+ROWS = 2
+
+
+def labels_like(config: DynamicsConfig, latents: Tensor, level: int, exponent: int) -> Labels:
+    levels = torch.full(latents.shape[:2], level)
+    return Labels(levels, torch.full_like(levels, exponent))
+
+
+def test_noisy_frames_see_themselves_and_committed_frames_before_them() -> None:
+    assert paired_mask(4, 3, torch.device("cpu")).int().tolist() == [
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0],
+        [0, 1, 1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0, 0, 0],
+        [1, 0, 0, 0, 0, 1, 0, 0],
+        [1, 1, 0, 0, 0, 0, 1, 0],
+        [0, 1, 1, 0, 0, 0, 0, 1],
+    ]
+
+
+@pytest.mark.parametrize("config", SIZES.values(), ids=SIZES.keys())
+@torch.no_grad()
+def test_a_paired_frame_is_denoised_exactly_as_a_dreamed_one(config: DynamicsConfig) -> None:
+    net, count = make_net(config), 2 * config.context + 2
+    stir(net)
+    committed, noisy = random_latents(config, ROWS, count), random_latents(config, ROWS, count) + 1
+    inputs = inputs_for(config, ROWS, count)
+    finest = config.shortcut.finest_exponent
+    labels = labels_like(config, noisy, 0, 0)
+    clean, agents = PairedWindows(net, committed, inputs).denoise(noisy, labels)
+    held = labels_like(config, committed, config.commit_level, finest)
+    cache: Cache | None = None
+    for time in range(count):
+        now = slice(time, time + 1)
+        told = FrameInputs(inputs.actions[:, now], inputs.has_action[:, now], inputs.language)
+        position, past = cache.blocks() if cache else (0, [[]] * config.stack.num_time_layers)
+        label = Labels(labels.signal_level[:, now], labels.step_exponent[:, now])
+        dreamed, _, _ = net.step(noisy[:, time], label, told, position, past)
+        assert_close(dreamed, clean[:, time], atol=1e-5, rtol=1e-5)
+        label = Labels(held.signal_level[:, now], held.step_exponent[:, now])
+        _, features, kept = net.step(committed[:, time], label, told, position, past)
+        assert_close(features, agents[:, time], atol=1e-5, rtol=1e-5)
+        cache = cache.commit(kept) if cache else Cache.from_window(kept, config.context)
+
+
+def test_a_slice_of_the_rows_is_what_these_rows_are_alone() -> None:
+    config = SIZES["awkward"]
+    net = make_net(config)
+    stir(net)
+    latents, inputs = random_latents(config, 3, 6), inputs_for(config, 3, 6)
+    windows, labels = PairedWindows(net, latents, inputs), labels_like(config, latents, 2, 1)
+    both = windows.denoise(latents, labels)[0][1:]
+    alone = windows.rows(slice(1, None)).denoise(latents[1:], labels.rows(slice(1, None)))[0]
+    assert_close(alone, both, atol=1e-6, rtol=1e-5)
+
+
+def make(**changes: float) -> DynamicsObjective:
+    torch.manual_seed(2)
+    config = ObjectiveConfig(total_steps=100, **changes)  # type: ignore[arg-type]
+    objective = DynamicsObjective(make_net(), HEADS, config, latent_limit=2.5)
+    stir(objective)
+    return objective.train()
+
+
+def test_paired_rows_come_last_and_the_others_divide_the_rest() -> None:
+    assert make(paired_fraction=0.5).plan_rows(16, 0) == RowPlan(8, 0, 0, 0, 8)
+    assert make(paired_fraction=0.5).plan_rows(16, 95) == RowPlan(4, 1, 1, 2, 8)
+    assert make(paired_fraction=1.0).plan_rows(16, 95) == RowPlan(0, 0, 0, 0, 16)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_paired_rows_train_network_and_heads(share: float) -> None:
+    objective = make(paired_fraction=share, bootstrap_fraction=0.5)
+    config = objective.net.config
+    report = objective(
+        random_latents(config, 8, 6), make_batch(8, 6), step=95, rng=seeded(3)
+    )
+    report.total.backward()
+    assert {"flow", "finest_mse", "reward", "continue"} <= report.terms.keys()
+    for name, parameter in objective.named_parameters():
+        assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
+
+
+def test_a_frame_changes_no_loss_of_earlier_frames() -> None:
+    """Only the last frame's own error may depend on the last frame."""
+    objective = make(paired_fraction=1.0)
+    config = objective.net.config
+    latents, batch = random_latents(config, 4, 6), make_batch(4, 6)
+    changed = latents.clone()
+    changed[:, -1] += 3.0
+    inputs = objective._inputs(batch, slice(None))
+    before, after = (
+        objective._paired_rows(x, inputs, True, seeded(3)).error for x in (latents, changed)
+    )
+    assert torch.equal(before[:, :-1], after[:, :-1])
+    assert not torch.allclose(before[:, -1], after[:, -1])
