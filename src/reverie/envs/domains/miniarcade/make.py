@@ -9,20 +9,33 @@ from reverie.envs.experts import Controller
 from reverie.envs.game_env import GameEnv
 from reverie.envs.spec import TaskSpec
 
-_GAMES = {
-    "cartpole": "cartpole",
-    "point-maze": "point_maze",
-    "pong": "pong",
-    "reacher": "reacher",
-}
-"""Beginning of a task's short name to the module of its game; each has ``make_game(variant)``."""
+_GAMES = (
+    "air-hockey",
+    "bird-attack",
+    "cartpole",
+    "chase-evade",
+    "coconut-dodge",
+    "coinrun",
+    "cowboy",
+    "dungeon-explorer",
+    "foraging",
+    "highway",
+    "landing",
+    "point-maze",
+    "pong",
+    "reacher",
+    "rocket-collect",
+    "spaceship",
+    "whirlpool",
+)
+"""Beginnings of the tasks' short names; each game is a module with ``make_game(variant)``."""
 
 
 def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:
     """Start a MiniArcade task; only the module of its own game is imported."""
     short_name = spec.name.removeprefix("pygame-")
     prefix = next(prefix for prefix in _GAMES if short_name.startswith(prefix))
-    module = _imported(f"games.{_GAMES[prefix]}")
+    module = _imported(f"games.{prefix.replace('-', '_')}")
     variant = short_name.removeprefix(prefix).removeprefix("-")
     return GameEnv(spec, frame_spec, module.make_game(variant))
 
