@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError, DataError
 from reverie.core.files import digest, write_json
+from reverie.hallucination.predictors import NUM_SEEDS
+from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import read_manifest
 
 Level = Literal["green", "yellow", "red"]
@@ -175,3 +177,13 @@ def checkpoint_digest(folder: Path) -> str:
         "heads": to_dict(manifest.heads),
     }
     return digest(json.dumps(parts, sort_keys=True).encode())
+
+
+def reading_setup(folder: Path, world: ShortcutWorld) -> ReadingSetup:
+    """Describe what the readings of a model depend on, as it would run now."""
+    return ReadingSetup(
+        checkpoint=checkpoint_digest(folder),
+        num_flow_steps=world.num_flow_steps,
+        commit_signal=world.commit_signal,
+        num_seeds=NUM_SEEDS,
+    )

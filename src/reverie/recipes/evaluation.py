@@ -30,12 +30,7 @@ from reverie.evaluate.evaluation import (
 )
 from reverie.evaluate.live import LiveConfig, collect_heldout, measure_control
 from reverie.evaluate.report import ClipPicture, write_report
-from reverie.hallucination.predictors import NUM_SEEDS
-from reverie.hallucination.thresholds import (
-    ReadingSetup,
-    Thresholds,
-    checkpoint_digest,
-)
+from reverie.hallucination.thresholds import Thresholds, reading_setup
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import load_world_model
 from reverie.recipes.pictures import stack_rows, write_gif, write_strip
@@ -247,16 +242,6 @@ def fit_thresholds(
     )
     thresholds.save(folder)
     return thresholds
-
-
-def reading_setup(folder: Path, world: ShortcutWorld) -> ReadingSetup:
-    """Describe what the readings of a model depend on."""
-    return ReadingSetup(
-        checkpoint=checkpoint_digest(folder),
-        num_flow_steps=world.num_flow_steps,
-        commit_signal=world.commit_signal,
-        num_seeds=NUM_SEEDS,
-    )
 
 
 def write_results(

@@ -12,15 +12,8 @@ from reverie.data.windows import episode_to_batch
 from reverie.envs.experts import has_expert, make_expert
 from reverie.envs.registry import make_env, task_names, task_spec
 from reverie.hallucination.gauges import PAGE_GAUGES, ReadingSet
-from reverie.hallucination.predictors import NUM_SEEDS
-from reverie.hallucination.thresholds import (
-    ReadingSetup,
-    Thresholds,
-    checkpoint_digest,
-    load_thresholds,
-)
+from reverie.hallucination.thresholds import Thresholds, load_thresholds, reading_setup
 from reverie.models.api import StepContext, WorldModel
-from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import load_world_model
 from reverie.serve.show import Library, Measured, Show
 
@@ -58,16 +51,6 @@ def load_show(folder: Path) -> Show:
     except DataError as error:
         return make_show(folder.resolve().name, world, notice=str(error))
     return make_show(folder.resolve().name, world, thresholds=limits)
-
-
-def reading_setup(folder: Path, world: ShortcutWorld) -> ReadingSetup:
-    """Describe how this server takes readings, for comparison with how limits were fitted."""
-    return ReadingSetup(
-        checkpoint=checkpoint_digest(folder),
-        num_flow_steps=world.num_flow_steps,
-        commit_signal=world.commit_signal,
-        num_seeds=NUM_SEEDS,
-    )
 
 
 def make_show(

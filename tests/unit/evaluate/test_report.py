@@ -16,7 +16,7 @@ from reverie.evaluate.evaluation import EvaluationConfig, TaskEvaluation, list_m
 from reverie.evaluate.live import LiveConfig, collect_heldout, measure_control
 from reverie.evaluate.plots import roc_curve, tenths
 from reverie.evaluate.rollout import RolloutConfig
-from reverie.hallucination.thresholds import load_thresholds
+from reverie.hallucination.thresholds import load_thresholds, reading_setup
 from reverie.models.load import save_world_model
 from reverie.recipes.evaluation import (
     EvaluationOrder,
@@ -24,7 +24,6 @@ from reverie.recipes.evaluation import (
     evaluate_live_parallel,
     evaluate_store,
     fit_thresholds,
-    reading_setup,
     write_results,
 )
 from tests.support.small_world import SIDE_PX, make_small_world

@@ -9,14 +9,14 @@ import pytest
 from reverie.cli.main import main
 from reverie.core.config import to_dict
 from reverie.core.errors import CheckpointError, ConfigError, PortInUseError, UnknownNameError
-from reverie.hallucination.thresholds import Limit, TaskThresholds, Thresholds
+from reverie.hallucination.thresholds import Limit, TaskThresholds, Thresholds, reading_setup
 from reverie.models.dynamics.heads import ContinueHead, RewardHead
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import save_world_model
 from reverie.models.tokenizer.conv import ConvTokenizer
 from reverie.recipes.pocket import debug
-from reverie.serve.library import load_library, load_show, make_show, reading_setup
+from reverie.serve.library import load_library, load_show, make_show
 from reverie.serve.protocol import Act, Shown, Start
 from reverie.serve.server import bind, page_url
 from reverie.serve.session import Session, SessionConfig
