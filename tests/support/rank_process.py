@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reverie.models.objective import LossReport
+from reverie.models.objective import LossReport, RunningRms
 from reverie.parallel.checkpoint import CheckpointFolder
 from reverie.parallel.ranks import Ranks, setup_ranks
 from reverie.train.loop import FitConfig, Training, fit, resume
@@ -29,11 +29,12 @@ class Regression(nn.Module):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2))
         self.late = nn.Linear(3, 2)
+        self.rms = RunningRms()
 
     def forward(self, inputs: Tensor, *, step: int) -> LossReport:
         out = self.net(inputs) + (self.late(inputs) if step >= LATE_STEP else 0.0)
         loss = (out - inputs[:, :2] ** 2).square().mean()
-        return LossReport(loss, {"mse": loss.detach()})
+        return LossReport(self.rms(loss), {"mse": loss.detach()})
 
 
 @dataclass(slots=True)

@@ -21,8 +21,9 @@ class LossReport:
 class RunningRms(nn.Module):
     """Divides a loss by the root of the running mean of its square (decay 0.99, bias-corrected).
 
-    A constant loss reads 1. No gradient passes through the scale; under data parallelism the
-    square is averaged over ranks, so that all ranks divide by the same number.
+    A constant loss reads 1. No gradient passes through the scale; under data parallelism the loss
+    is averaged over ranks before it is squared, so that all ranks divide by the number that one
+    process with the joined batch would divide by.
     """
 
     mean_square: Tensor
@@ -37,11 +38,12 @@ class RunningRms(nn.Module):
     def forward(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """Update the history (in training mode) and return the scaled loss."""
         if self.training:
-            square = loss.detach().double().square()
+            joined = loss.detach().double()
             if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.all_reduce(square)
-                square = square / torch.distributed.get_world_size()
-            self.mean_square.mul_(DECAY).add_(square, alpha=1 - DECAY)
+                joined = joined.clone()
+                torch.distributed.all_reduce(joined)
+                joined = joined / torch.distributed.get_world_size()
+            self.mean_square.mul_(DECAY).add_(joined.square(), alpha=1 - DECAY)
             self.num_updates.add_(1)
         if not int(self.num_updates):
             return loss
