@@ -88,10 +88,17 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
             return value
         return from_dict(typing.cast("type", hint), value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _to_float(value, name)
     if isinstance(hint, type) and type(value) is hint:
         return value
     raise ConfigError(f"{name} must be {hint}, got {value!r}.")
+
+
+def _to_float(value: int, name: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ConfigError(f"{name} is too large for a float: it has over 300 digits.") from error
 
 
 def _typed_tuple(hint: Any, values: list[Any] | tuple[Any, ...], name: str) -> tuple[Any, ...]:

@@ -66,6 +66,8 @@ def make_frame(**changes: object) -> Frame:
         ('{"type": "act", "values": [NaN]}', "Numbers must be finite, got NaN."),
         ('{"type": "act", "values": [1e999]}', "values must be finite"),
         ('{"type": "act", "values": [1], "x": 1}', "Unknown Act field 'x'."),
+        ('{"type": "act", "values": [1' + "0" * 400 + "]}", "values is too large for a float"),
+        ('{"type": "set_rate", "rate_hz": 1' + "0" * 400 + "}", "rate_hz is too large"),
         ('{"type": "pause", "is_paused": 1}', "is_paused must be"),
         ('{"type": "set_autopilot", "driver": "cat"}', "driver must be one of"),
         ('{"type": "reset", "seed": 1.5}', "seed must be"),
