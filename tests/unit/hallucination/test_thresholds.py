@@ -63,10 +63,28 @@ def test_a_reading_that_is_not_a_number_is_never_green() -> None:
     assert Limit(yellow=1.0, red=2.0).level(float("nan")) == "red"
 
 
+def relative(reading: float, history: tuple[float, ...]) -> float:
+    """How far above its own history a reading lies: the published light, kept as a contrast."""
+    middle = np.median(history)
+    spread = 1.4826 * np.median(np.abs(np.array(history) - middle))
+    return float((reading - middle) / max(spread, 0.05 * abs(middle), 1e-8))
+
+
+def test_the_same_reading_has_one_colour_whatever_came_before_it() -> None:
+    history = (0.10, 0.11, 0.12, 0.10, 0.50)
+    found = [relative(reading, history) for reading in (0.13, 0.14, 0.20)]
+    assert found == pytest.approx([1.348982, 2.023472, 6.070417], abs=5e-7)
+    # A light of that kind turns red at 0.2 in a calm dream and stays green at 3.1 in a lost one.
+    limit = Limit(yellow=0.15, red=0.4)
+    assert [limit.level(reading) for reading in (0.13, 0.2, 3.1)] == ["green", "yellow", "red"]
+
+
 def test_a_dream_wrong_from_its_first_step_is_red_from_its_first_step() -> None:
     thresholds = make_thresholds()
     # Example D of the specification: relative to its own history this reads green.
-    for reading in (2.9, 3.0, 3.1, 3.0, 3.2):
+    wrong = (2.9, 3.0, 3.1, 3.0, 3.2)
+    assert relative(3.1, wrong) == pytest.approx(0.666667, abs=5e-7)
+    for reading in wrong:
         assert thresholds.level("toy-paint", "u_r", reading) == "red"
     assert thresholds.level("toy-fall", "u_r", 9.0) is None
 
