@@ -5,7 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reverie.cli.play import require_page
 from reverie.core.files import write_json
+from reverie.core.registry import require_extra
 
 DEFAULT_PORT = 8765
 
@@ -34,6 +36,10 @@ def demo(
         browser: Open the page in the default browser.
     """
     from reverie.models.load import resolve_model
+
+    require_extra("matplotlib.figure", "eval", "draw the plots of the report")
+    if serve:
+        _check_page(host, port)
     from reverie.recipes.demo import run_demo
 
     console = Console()
@@ -64,3 +70,11 @@ def demo(
             open_browser=browser,
             on_ready=lambda url: console.print(f"Play at [bold]{url}[/] (Ctrl-C stops)"),
         )
+
+
+def _check_page(host: str, port: int) -> None:
+    """Refuse now, not after all the measuring, what would keep the page from being served."""
+    require_page()
+    from reverie.serve.server import bind
+
+    bind(host, port).close()

@@ -6,6 +6,7 @@ import tyro
 from rich.console import Console
 
 from reverie.core.files import write_json
+from reverie.core.registry import require_extra
 
 
 def evaluate(
@@ -36,6 +37,8 @@ def evaluate(
     from reverie.models.load import resolve_model
     from reverie.recipes.evaluation import EvaluationRun, run_evaluation
 
+    # Told now, not after all the measuring.
+    require_extra("matplotlib.figure", "eval", "draw the plots of the report")
     console = Console()
     folder = resolve_model(model)
     with console.status(f"measuring {folder.name}") as status:

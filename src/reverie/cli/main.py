@@ -94,6 +94,11 @@ COMMANDS = (
         summary="Drive simulator and dream side by side in the browser.",
     ),
     Command(
+        words="model list",
+        target="reverie.cli.model:COMMANDS",
+        summary="List the models that ship with Reverie.",
+    ),
+    Command(
         words="model inspect",
         target="reverie.cli.model:COMMANDS",
         summary="Describe a model: size, tasks, config, data.",

@@ -36,8 +36,7 @@ def play(
         sessions: How many tabs may play at once.
         allowed_host: Names, beside localhost and addresses, by which the server may be reached.
     """
-    for module in ("fastapi", "uvicorn", "websockets"):
-        require_extra(module, "play", "serve the page")
+    require_page()
     folders = [resolve_model(name) for name in models]
     # The web packages are an extra, so their importers come after the check.
     from reverie.serve.app import ServeConfig
@@ -51,6 +50,16 @@ def play(
         allowed_hosts=tuple(name.lower() for name in allowed_host),
     )
     serve(folders, host=host, port=port, open_browser=browser, on_ready=_say_address, config=config)
+
+
+def require_page() -> None:
+    """Refuse at once if a package that serves the page is missing.
+
+    Raises:
+        MissingExtraError: It says how to install what is missing.
+    """
+    for module in ("fastapi", "uvicorn", "websockets"):
+        require_extra(module, "play", "serve the page")
 
 
 def _say_address(url: str) -> None:

@@ -83,7 +83,13 @@ def collect(
 
     Raises:
         CollectError: An episode failed, or killed its worker, several times.
+        ConfigError: A behaviour lacks its expert, or the number of processes cannot be.
     """
+    if num_workers < 0:
+        raise ConfigError(
+            f"The number of worker processes must be 0 (play in this one) or more, got "
+            f"{num_workers}. Try 2."
+        )
     _check_experts(order)
     store = EpisodeStore.open_or_create(store_path, order.frame, order.codec)
     _keep_order(store, order)

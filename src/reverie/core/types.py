@@ -24,7 +24,7 @@ class FrameSpec:
         """Refuse empty frames."""
         if self.height_px < 1 or self.width_px < 1:
             raise ConfigError(
-                f"A frame must be at least 1x1, got {self.height_px}x{self.width_px}."
+                f"A frame must be at least 1x1, got {self.height_px}x{self.width_px}. Try 64x64."
             )
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from reverie.core.errors import DataError
+from reverie.core.errors import ConfigError, DataError
 from reverie.core.seeds import child_seed, numpy_rng
 from reverie.core.types import Episode, FrameSpec
 from reverie.envs.api import Policy, TaskEnv
@@ -31,6 +31,14 @@ class LiveConfig:
     """Played steps per episode; enough for four clips of 24 frames."""
     num_probes: int = 16
     """Places where the effect of an action is measured, over all episodes."""
+
+    def __post_init__(self) -> None:
+        """Refuse evaluations of nothing."""
+        if min(self.num_episodes, self.max_steps, self.num_probes) < 1:
+            raise ConfigError(
+                f"An evaluation needs at least 1 episode, 1 step and 1 probe, got "
+                f"{self.num_episodes}, {self.max_steps} and {self.num_probes}. Try --episodes 8."
+            )
 
 
 def collect_heldout(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import Protocol
 
-from reverie.core.errors import ReverieError
+from reverie.core.errors import ConfigError, ReverieError
 from reverie.serve.protocol import ClientMessage, Problem, Shown, encode_frame, encode_text
 from reverie.serve.session import Outgoing, Session, SessionConfig
 from reverie.serve.show import Library
@@ -49,6 +49,14 @@ class EngineConfig:
     """Each costs a few megabytes and a share of the device."""
     idle_timeout_s: float = 900.0
     """A forgotten tab gives its seat back after a quarter of an hour."""
+
+    def __post_init__(self) -> None:
+        """Refuse a server at which nobody could play."""
+        if self.max_sessions < 1:
+            raise ConfigError(
+                f"A server needs room for at least one session, got {self.max_sessions}. Try "
+                f"--sessions 8."
+            )
 
 
 @dataclass(eq=False, slots=True)

@@ -1,0 +1,39 @@
+"""``reverie model list`` and ``reverie model inspect``, as they are typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reverie.cli.main import COMMANDS, main
+from reverie.models import load
+from reverie.models.load import save_world_model
+from tests.support.small_world import make_small_world
+
+
+def test_the_list_names_every_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_world_model(tmp_path / "pretrained" / "small", make_small_world())
+    monkeypatch.setattr(load, "__file__", str(tmp_path / "load.py"))
+    assert main(["model", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "small" in out and "shortcut" in out and "MB" in out
+
+
+def test_inspect_tells_sizes_tasks_and_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_world_model(tmp_path / "small", make_small_world(), card="# A small one\n")
+    assert main(["model", "inspect", str(tmp_path / "small"), "--shapes"]) == 0
+    out = capsys.readouterr().out
+    assert "A small one" in out and "32x32 RGB" in out and "toy-fall" in out
+    assert main(["model", "inspect", str(tmp_path / "small"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["dynamics"]["context"] == 8
+
+
+@pytest.mark.parametrize("group", ["data", "model", "tasks"])
+def test_every_command_of_a_group_can_be_typed(group: str) -> None:
+    module = __import__(f"reverie.cli.{group}", fromlist=["COMMANDS"])
+    typed = {c.words.split()[1] for c in COMMANDS if c.words.startswith(f"{group} ")}
+    assert typed == set(module.COMMANDS)
