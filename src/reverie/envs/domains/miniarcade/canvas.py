@@ -15,7 +15,7 @@ import pygame
 from jaxtyping import UInt8
 
 CANVAS_PX = 224
-FONT_FILE = "DejaVuSans-Bold.ttf"
+BOLD_FILE, REGULAR_FILE = "DejaVuSans-Bold.ttf", "DejaVuSans.ttf"
 
 Point = tuple[int | float, int | float]
 Color = tuple[int, int, int] | tuple[int, int, int, int]
@@ -75,10 +75,10 @@ def _row(point: tuple[int, int]) -> int:
 
 
 @cache
-def bold_font(size_px: int) -> pygame.font.Font:
-    """Load the bundled bold face; ``pygame.font`` is started on first use."""
+def _font(name: str, size_px: int) -> pygame.font.Font:
+    # Bundled; ``pygame.font`` is started on first use.
     pygame.font.init()
-    file = resources.files("reverie.envs.domains.miniarcade") / "fonts" / FONT_FILE
+    file = resources.files("reverie.envs.domains.miniarcade") / "fonts" / name
     with resources.as_file(file) as path:
         return pygame.font.Font(str(path), size_px)
 
@@ -86,7 +86,13 @@ def bold_font(size_px: int) -> pygame.font.Font:
 @cache
 def bold_text(text: str, size_px: int, color: Color) -> pygame.Surface:
     """Render anti-aliased bold text. Shared by all callers: do not draw on it."""
-    return bold_font(size_px).render(text, True, color)
+    return _font(BOLD_FILE, size_px).render(text, True, color)
+
+
+@cache
+def regular_text(text: str, size_px: int, color: Color) -> pygame.Surface:
+    """Render anti-aliased regular text. Shared by all callers: do not draw on it."""
+    return _font(REGULAR_FILE, size_px).render(text, True, color)
 
 
 class StaticLayer:
