@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from reverie.collect.policies import make_policy
-from reverie.core.errors import ConfigError, DataError
+from reverie.core.errors import CheckpointError, ConfigError, DataError
 from reverie.core.files import write_json
 from reverie.core.registry import unknown_name_message
 from reverie.core.types import Episode
@@ -30,7 +30,7 @@ from reverie.evaluate.evaluation import (
 )
 from reverie.evaluate.live import LiveConfig, collect_heldout, measure_control
 from reverie.evaluate.report import ClipPicture, write_report
-from reverie.hallucination.thresholds import Thresholds, reading_setup
+from reverie.hallucination.thresholds import Thresholds, load_thresholds, reading_setup
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import load_world_model
 from reverie.recipes.pictures import stack_rows, write_gif, write_strip
@@ -235,11 +235,18 @@ def choose_tasks(world: ShortcutWorld, asked: Sequence[str]) -> tuple[str, ...]:
 def fit_thresholds(
     folder: Path, world: ShortcutWorld, tasks: Sequence[TaskEvaluation]
 ) -> Thresholds:
-    """Fit the page's limits to the dreams of an evaluation, and write them beside the model."""
-    thresholds = Thresholds(
-        setup=reading_setup(folder, world),
-        tasks={task.task: task.thresholds() for task in tasks},
-    )
+    """Fit the page's limits to the dreams of an evaluation, and write them beside the model.
+
+    Limits of other tasks stay, if they were fitted for the model as it runs now.
+    """
+    setup = reading_setup(folder, world)
+    try:
+        kept = load_thresholds(folder, setup).tasks
+    except (CheckpointError, ConfigError, DataError):
+        # None yet, or of other weights: what is written now takes their place.
+        kept = {}
+    fitted = {task.task: task.thresholds() for task in tasks}
+    thresholds = Thresholds(setup=setup, tasks=kept | fitted)
     thresholds.save(folder)
     return thresholds
 

@@ -1,6 +1,6 @@
 """From model folders to what the page offers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,12 @@ from reverie.data.windows import episode_to_batch
 from reverie.envs.experts import has_expert, make_expert
 from reverie.envs.registry import make_env, task_names, task_spec
 from reverie.hallucination.gauges import PAGE_GAUGES, ReadingSet
-from reverie.hallucination.thresholds import Thresholds, load_thresholds, reading_setup
+from reverie.hallucination.thresholds import (
+    TaskThresholds,
+    Thresholds,
+    load_thresholds,
+    reading_setup,
+)
 from reverie.models.api import StepContext, WorldModel
 from reverie.models.load import load_world_model
 from reverie.serve.show import Library, Measured, Show
@@ -62,7 +67,8 @@ def make_show(
 ) -> Show:
     """Join a world model with the simulators of its tasks.
 
-    Without limits, readings are divided by the motion of their own step, and have no colour.
+    The readings of a task without limits are divided by the motion of their own step, and have no
+    colour.
     """
     known = set(task_names())
     specs = {task: task_spec(task) for task in world.tasks if task in known}
@@ -77,26 +83,52 @@ def make_show(
         specs=specs,
         expert_tasks=frozenset(task for task in specs if has_expert(task)),
         limits={task: found.limits for task, found in limits.items()},
-        read=partial(take_readings, _page_set(thresholds, frozenset(specs))),
+        read=partial(take_readings, *_page_sets(thresholds)),
         make_env=partial(make_env, frame_spec=world.tokenizer.frame_spec),
         make_expert=make_expert,
         make_context=partial(_make_context, world.action_width),
         notice=notice,
+        doubts=_doubts(limits),
     )
 
 
-def take_readings(readings: ReadingSet, world: WorldModel, step: StepContext) -> Measured:
-    """Read the page's predictors, raw and normalised, for the one row of a session."""
+def take_readings(
+    fitted: ReadingSet, plain: ReadingSet, world: WorldModel, step: StepContext
+) -> Measured:
+    """Read the page's predictors, raw and normalised, for the one row of a session.
+
+    Args:
+        fitted: What tasks with limits are read with: the normaliser that the limits judge.
+        plain: What other tasks are read with, whose motion is not known.
+        world: The model.
+        step: The dreamed step.
+    """
+    readings = fitted if step.before.task[0] in fitted.motion else plain
     values = {name: float(value[0]) for name, value in readings.take(world, step).items()}
     divided = {name.partition("/")[0]: value for name, value in values.items() if "/" in name}
     return Measured(raw={name: values[name] for name in PAGE_GAUGES}, normalised=divided)
 
 
-def _page_set(thresholds: Thresholds | None, tasks: frozenset[str]) -> ReadingSet:
-    has_motion = thresholds is not None and tasks <= set(thresholds.motion)
-    kind = "floored" if has_motion else "step"
-    names = (*PAGE_GAUGES, *(f"{name}/{kind}" for name in PAGE_GAUGES))
-    return ReadingSet(names=names, motion={} if thresholds is None else thresholds.motion)
+def _page_sets(thresholds: Thresholds | None) -> tuple[ReadingSet, ReadingSet]:
+    plain = ReadingSet(names=_page_names("step"))
+    if thresholds is None or not thresholds.tasks:
+        return plain, plain
+    return ReadingSet(names=_page_names("floored"), motion=thresholds.motion), plain
+
+
+def _page_names(normaliser: str) -> tuple[str, ...]:
+    return (*PAGE_GAUGES, *(f"{name}/{normaliser}" for name in PAGE_GAUGES))
+
+
+def _doubts(limits: Mapping[str, TaskThresholds]) -> dict[str, str]:
+    return {
+        task: (
+            f"The limits of '{task}' come from dreams that had nearly all gone wrong: green means "
+            f"usual for this model here, not right."
+        )
+        for task, found in limits.items()
+        if found.uses_diverged
+    }
 
 
 def _make_context(action_width: int, episode: Episode, start: int) -> Batch:

@@ -1,5 +1,6 @@
 """Serving the page: bind the address, run the application, stop cleanly."""
 
+import contextlib
 import errno
 import socket
 import threading
@@ -56,7 +57,9 @@ def serve(
             target=_announce, args=(server, url, open_browser, on_ready), daemon=True
         )
         announcer.start()
-        server.run(sockets=[listener])
+        # uvicorn says goodbye to all pages, then passes Ctrl-C on; it is how serving ends.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:

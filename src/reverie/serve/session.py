@@ -133,7 +133,8 @@ class Session:
         seed = self._draw_seed() if message.seed is None else message.seed
         self._play = _Play(show, stage, seed=seed)
         self._due_s = 0.0
-        notices = () if show.notice is None else (Notice(text=show.notice),)
+        texts = (show.notice, show.doubts.get(message.task))
+        notices = [Notice(text=text) for text in texts if text is not None]
         return (*self._play.begin(driver), *notices)
 
     def _draw_seed(self) -> int:

@@ -1,7 +1,7 @@
 """A world model with all that is needed to put it on the page."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reverie.core.batch import Batch
 from reverie.core.errors import UnknownNameError
@@ -44,6 +44,8 @@ class Show:
     """Turns the frames of an episode from the given index on into a batch of one row."""
     notice: str | None = None
     """What a person should know about this model before playing it."""
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    """Task name to why its colours deserve less trust; tasks without a doubt are left out."""
 
     def spec(self, task: str) -> TaskSpec:
         """Return the spec of a task.

@@ -42,6 +42,12 @@ def test_evaluate_fits_limits_when_asked(folder: Path, tmp_path: Path) -> None:
     limits = json.loads((folder / "readings.json").read_text())
     assert set(limits["tasks"]["toy-fall"]["limits"]) == {"u_r", "u_f", "u_s"}
     assert limits["setup"]["commit_signal"] == 0.75
+    # Fitting another task keeps them.
+    words = ["evaluate", str(folder), "--tasks", "toy-paint", "--episodes", "1"]
+    assert main([*words, "--out", str(tmp_path), "--fit-thresholds"]) == 0
+    found = json.loads((folder / "readings.json").read_text())["tasks"]
+    assert found.keys() == {"toy-fall", "toy-paint"}
+    assert found["toy-fall"] == limits["tasks"]["toy-fall"]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reverie.cli.main import main
@@ -17,9 +22,10 @@ from reverie.models.load import save_world_model
 from reverie.models.tokenizer.conv import ConvTokenizer
 from reverie.recipes.pocket import debug
 from reverie.serve.library import load_library, load_show, make_show
-from reverie.serve.protocol import Act, Shown, Start
+from reverie.serve.protocol import Act, Notice, Shown, Start
 from reverie.serve.server import bind, page_url
 from reverie.serve.session import Session, SessionConfig
+from reverie.serve.stage import Stage
 from tests.support.serve_worlds import ShiftWorld
 
 
@@ -61,6 +67,41 @@ def test_a_model_folder_is_played_with_its_limits(folder: Path) -> None:
     assert levels["u_r"] in ("green", "yellow", "red")
     assert levels["u_f"] == levels["u_s"] == "unknown"
     assert shown.frame.horizon == 10
+
+
+def test_only_tasks_with_limits_are_read_as_the_limits_were_fitted(folder: Path) -> None:
+    world = make_untrained_world()
+    limits = {"u_r": Limit(yellow=0.1, red=0.2)}
+    fitted = TaskThresholds(motion=1e6, limits=limits, num_steps=50, uses_diverged=False)
+    thresholds = Thresholds(setup=reading_setup(folder, world), tasks={world.tasks[0]: fitted})
+    thresholds.save(folder)
+    show = load_show(folder)
+    ratios = {}
+    for task in world.tasks:
+        stage = Stage(show, task, context_frames=3, clock=lambda: 0.0)
+        stage.reset(0)
+        for _ in range(4):
+            moment = stage.advance(np.zeros(stage.spec.action.width, np.float32))
+        reading = {name: moment.measured.normalised[name] for name in ("u_r", "u_s")}
+        ratios[task] = moment.measured.raw["u_r"] / reading["u_r"]
+        stage.close()
+    # Half of the motion of real data is the floor; nothing is known of the other task.
+    assert ratios[world.tasks[0]] == pytest.approx(0.5e6)
+    assert ratios[world.tasks[1]] < 100.0
+
+
+def test_limits_from_dreams_that_went_wrong_are_played_with_a_doubt(folder: Path) -> None:
+    world = make_untrained_world()
+    limits = {"u_r": Limit(yellow=0.1, red=0.2)}
+    sure = TaskThresholds(motion=0.1, limits=limits, num_steps=50, uses_diverged=False)
+    tasks = {world.tasks[0]: sure, world.tasks[1]: replace(sure, uses_diverged=True)}
+    Thresholds(setup=reading_setup(folder, world), tasks=tasks).save(folder)
+    library = {"small": load_show(folder)}
+    session = Session(library, root_seed=1, clock=lambda: 0.0, config=SessionConfig())
+    first, second = (session.handle(Start(model="small", task=task)) for task in world.tasks)
+    assert not [item for item in first if isinstance(item, Notice)]
+    (notice,) = [item for item in second if isinstance(item, Notice)]
+    assert "come from dreams that had nearly all gone wrong" in notice.text
 
 
 def test_a_model_without_limits_says_how_to_fit_them(folder: Path) -> None:
@@ -169,3 +210,15 @@ def test_play_serves_the_page_and_says_where(
     visitor.join(20)
     assert answers[0]["ok"] is True
     assert "The page is at http://127.0.0.1:" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_the_server_quietly(folder: Path) -> None:
+    code = "import sys; from reverie.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "play", str(folder), "--no-browser", "--port", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as process:
+        assert process.stdout is not None
+        assert "The page is at" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=30)
+    assert (process.returncode, out, error) == (0, "", "")
