@@ -1,13 +1,14 @@
 """The space-time transformer layer that tokenizers and dynamics share."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from reverie.core.errors import ConfigError
 from reverie.nn.attention import Attention, KeysValues, PastBlock
 from reverie.nn.mlp import SwiGLU, hidden_width
 from reverie.nn.norm import RMSNorm
@@ -25,6 +26,21 @@ class StackConfig:
     """Divides ``num_heads``; equal to it for plain attention."""
     time_every: int
     """Every how many layers there is a time attention."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no layer can have."""
+        sizes = {item.name: getattr(self, item.name) for item in fields(self)}
+        small = {name: value for name, value in sizes.items() if value < 1}
+        if small:
+            name, value = next(iter(small.items()))
+            raise ConfigError(f"{name} of a stack must be at least 1, got {value}.")
+        if self.width % (2 * self.num_heads) or self.num_heads % self.num_kv_heads:
+            raise ConfigError(
+                f"A stack needs heads of an even size that fill its width, and KV heads that "
+                f"divide the heads; got width {self.width}, num_heads {self.num_heads}, "
+                f"num_kv_heads {self.num_kv_heads}. Try width {64 * self.num_heads} and "
+                f"num_kv_heads {self.num_heads}."
+            )
 
     def has_time(self, layer: int) -> bool:
         """Tell whether layer ``layer`` (from 0) attends over time."""

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from reverie.core.errors import ConfigError
 from reverie.nn.blocks import Layer, Stack, StackConfig, banded_mask
 from reverie.nn.kv_cache import Cache
 from reverie.nn.mlp import hidden_width
@@ -152,3 +153,19 @@ def test_rms_norm_gives_unit_size_whatever_comes_in(dtype: torch.dtype) -> None:
     out = RMSNorm(64)(x.to(dtype))
     assert out.dtype == dtype
     assert_close(out.float().square().mean(dim=-1), torch.ones(3, 5), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"time_every": 0}, "time_every of a stack must be at least 1, got 0"),
+        ({"depth": -1}, "depth of a stack must be at least 1, got -1"),
+        ({"num_heads": 3}, "got width 32, num_heads 3, num_kv_heads 2. Try width 192"),
+        ({"num_heads": 1}, "num_heads 1, num_kv_heads 2"),
+    ],
+)
+def test_sizes_that_no_layer_can_have_are_refused(change: dict[str, int], text: str) -> None:
+    sizes = {"width": 32, "depth": 2, "num_heads": 2, "num_kv_heads": 2, "time_every": 2}
+    with pytest.raises(ConfigError) as caught:
+        StackConfig(**(sizes | change))
+    assert text in str(caught.value)
