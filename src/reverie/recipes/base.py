@@ -1,12 +1,15 @@
 """What a run is: one frozen config that says everything, from data to evaluation."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from reverie.collect.order import CollectOrder
+from reverie.collect.policies import POLICIES
 from reverie.core.config import replace_path
 from reverie.core.errors import ConfigError
+from reverie.core.registry import unknown_name_message
 from reverie.envs.registry import task_spec
 from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.net import DynamicsConfig
@@ -85,6 +88,30 @@ def check_run(config: RunConfig) -> None:
             "held_out_episodes_per_task must be at least 1: without held-out episodes nothing "
             "can be evaluated."
         )
+    _check_late_needs(config)
+
+
+def _check_late_needs(config: RunConfig) -> None:
+    """Refuse now what would otherwise be noticed only after some phases have been trained."""
+    data = config.data
+    POLICIES.target(config.evaluation.behaviour)
+    for name in config.tokenizer_training.task_weights:
+        if name not in data.tasks:
+            hint = f"The data has: {', '.join(data.tasks)}"
+            raise ConfigError(unknown_name_message("task", name, data.tasks, hint))
+    longest = {
+        name: min(max(data.step_limits, default=sys.maxsize), task_spec(name).max_steps) + 1
+        for name in data.tasks
+    }
+    task = min(data.tasks, key=lambda name: longest[name])
+    for phase in ("tokenizer_training", "dynamics_training"):
+        length = getattr(config, phase).window_length
+        if length > longest[task]:
+            raise ConfigError(
+                f"{phase}.window_length is {length}, and episodes of '{task}' have at most "
+                f"{longest[task]} frames. Set {phase}.window_length={longest[task]} or less, or "
+                f"raise data.step_limits."
+            )
 
 
 def override(config: RunConfig, settings: dict[str, Any]) -> RunConfig:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reverie.cli.train import parse_settings, progress_line, train
-from reverie.core.errors import ConfigError, UnknownNameError
+from reverie.core.errors import ReverieError, UnknownNameError
 from reverie.train.progress import Progress
 
 
@@ -49,10 +49,13 @@ def test_settings_are_json_where_they_can_be() -> None:
         (("data.frame.height_px=32",), "frames of 32x64, the tokenizer reads 64x64"),
         (("dynamics.action_width=1",), "Set dynamics.action_width=2"),
         (("held_out_episodes_per_task=0",), "must be at least 1"),
+        (("evaluation.behaviour=nois",), "Unknown policy 'nois'. Did you mean 'noise'?"),
+        (("dynamics_training.window_length=32",), "episodes of 'toy-paint' have at most 31 frames"),
+        (('tokenizer_training.task_weights={"toy-pain": 2}',), "Did you mean 'toy-paint'?"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: tuple[str, ...], text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ReverieError) as caught:
         train("pocket-debug", settings=settings, dry_run=True)
     assert text in str(caught.value)
 
