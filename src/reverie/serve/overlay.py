@@ -32,7 +32,7 @@ def judge(
 
 def worst_level(levels: Iterable[Level]) -> Level:
     """Return the most alarming level; ``unknown`` only if nothing is known."""
-    return max(levels, key=_ORDER.index, default="unknown")
+    return _ORDER[max((_ORDER.index(level) for level in levels), default=0)]
 
 
 def to_thresholds(limits: Mapping[str, Limit]) -> tuple[Threshold, ...]:
