@@ -87,7 +87,9 @@ def train_tokenizer(
         run_fit(training, config.fit, folder=folder, around=around, hooks=hooks)
         training.state.average.swap(training.state.objective)
         cache = FrameCache.build(store, folder.path / "frames")
-        std = measure_latent_std(tokenizer, store, cache, seed=around.seed)
+        std = measure_latent_std(
+            tokenizer, store, cache, window_length=config.window_length, seed=around.seed
+        )
         tokenizer.set_scale(std)  # type: ignore[operator]
         facts = {"latent_std": std, "trained_s": training.state.elapsed_s}
         main_first(around.ranks, lambda: folder.finish(facts, tokenizer))
@@ -152,16 +154,17 @@ def prepare_tokenizer(
 
 @torch.no_grad()
 def measure_latent_std(
-    tokenizer: nn.Module, store: EpisodeStore, cache: FrameCache, *, seed: int
+    tokenizer: nn.Module, store: EpisodeStore, cache: FrameCache, *, window_length: int, seed: int
 ) -> float:
     """Return the std of raw latents over frames drawn from the training set, tasks alike.
 
-    The dynamics sees latents divided by it: noise has std 1, so data must have it too.
+    The dynamics sees latents divided by it: noise has std 1, so data must have it too. Windows are
+    as long as in training: a tokenizer that looks back makes other latents of a lone frame.
     """
     config = SamplerConfig(
         batch_size=_MEASURED_BATCH_SIZE, seed=child_seed(seed, "tokenizer", "scale")
     )
-    sampler = WindowSampler(list_windows(store.index, 1), config)
+    sampler = WindowSampler(list_windows(store.index, window_length), config)
     device = next(tokenizer.parameters()).device
     raw = torch.cat(
         [
