@@ -61,6 +61,20 @@ def test_bootstrap_starts_at_a_quarter_of_the_run_and_at_most_at_ten_thousand() 
     assert ObjectiveConfig(total_steps=300_000).first_bootstrap_step == 10_000
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"total_steps": 0}, "total_steps must be at least 1, got 0"),
+        ({"bootstrap_fraction": 1.5}, "bootstrap_fraction is a share from 0 to 1, got 1.5"),
+        ({"head_fraction": -0.1}, "head_fraction is a share from 0 to 1, got -0.1"),
+    ],
+)
+def test_shares_that_are_none_are_refused(change: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ObjectiveConfig(**({"total_steps": 100} | change))
+    assert text in str(caught.value)
+
+
 @pytest.mark.parametrize("rows", range(1, 9))
 def test_small_batches_are_divided_without_remainder(rows: int) -> None:
     plan = make().plan_rows(rows, LATE)

@@ -1,11 +1,14 @@
 """What heads are asked for and when: the table of a four-frame window, and its dashes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from reverie.core.errors import ConfigError
 from reverie.core.types import FrameSpec
 from reverie.data.windows import episode_to_batch
 from reverie.envs.domains.toy.paint import decode_frame
@@ -175,3 +178,17 @@ def test_heads_read_frames_apart(agents: int) -> None:
         before, after = head(x), head(other)
     assert torch.equal(before[:, [0, 2]], after[:, [0, 2]])
     assert not torch.allclose(before[:, 1], after[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"num_bins": 40}, "an odd num_bins of at least 3, got 8 and 40. Try 8 and 255."),
+        ({"num_distances": 0}, "num_distances of at least 1"),
+        ({"reward_limit": 0.0}, "reward_limit must be above 0, got 0.0. Try 10."),
+    ],
+)
+def test_heads_that_cannot_be_are_refused(change: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        HeadsConfig(**change)
+    assert text in str(caught.value)

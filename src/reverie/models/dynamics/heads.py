@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reverie.core.errors import ConfigError
 from reverie.nn.distributions import TwoHot
 from reverie.nn.mlp import SwiGLU
 from reverie.nn.norm import RMSNorm
@@ -28,6 +29,16 @@ class HeadsConfig:
     """Bins span symexp(+-limit); 1 + symlog(largest reward) is enough."""
     terminating_tasks: tuple[str, ...] = ()
     """Tasks that can end by themselves; elsewhere the continue probability is 1, without loss."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads without outputs, and bins none of which is zero."""
+        if self.num_distances < 1 or self.num_bins < 3 or self.num_bins % 2 == 0:
+            raise ConfigError(
+                f"Heads need num_distances of at least 1 and an odd num_bins of at least 3, got "
+                f"{self.num_distances} and {self.num_bins}. Try 8 and 255."
+            )
+        if not self.reward_limit > 0:
+            raise ConfigError(f"reward_limit must be above 0, got {self.reward_limit}. Try 10.")
 
 
 class Trunk(nn.Module):

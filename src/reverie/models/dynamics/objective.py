@@ -1,6 +1,6 @@
 """Shortcut forcing: what each row of a batch trains, and the losses (Dreamer 4, section 3)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,6 +11,7 @@ from reverie.core.errors import ConfigError
 from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, RewardHead
 from reverie.models.dynamics.net import DynamicsNet, FrameInputs
 from reverie.models.dynamics.paired import PairedWindows
+from reverie.models.dynamics.precondition import Guess
 from reverie.models.dynamics.shortcut import Labels, ShortcutFlow, is_finest
 from reverie.models.objective import LossReport, RunningRms
 from reverie.nn.blocks import banded_mask
@@ -39,6 +40,15 @@ class ObjectiveConfig:
     """Share of rows that train the heads, once they have started."""
     head_start: float = 0.6
     """When the heads start, as a fraction of the run."""
+
+    def __post_init__(self) -> None:
+        """Refuse runs without steps, and shares that are none."""
+        if self.total_steps < 1:
+            raise ConfigError(f"total_steps must be at least 1, got {self.total_steps}.")
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name.endswith("_fraction") and not 0 <= value <= 1:
+                raise ConfigError(f"{item.name} is a share from 0 to 1, got {value}. Try 0.25.")
 
     @property
     def first_bootstrap_step(self) -> int:
@@ -166,7 +176,11 @@ class DynamicsObjective(nn.Module):
         clean, agents, _ = self.net(noisy, labels, inputs, mask)
         target = self._targets(latents, noisy, labels, inputs, mask, plan)
         cut = plan.num_dynamics
-        return self._errors(clean[:cut], target[:cut], labels.rows(slice(cut)), agents[cut:])
+        guess = self.net.guess(noisy, labels, self.net.before(noisy, labels, mask))
+        weight = self._weight(labels, guess)[:cut]
+        return self._errors(
+            clean[:cut], target[:cut], labels.rows(slice(cut)), weight, agents[cut:]
+        )
 
     def _paired_rows(
         self,
@@ -199,7 +213,8 @@ class DynamicsObjective(nn.Module):
                 teacher, noisy[rows], labels.rows(rows), latents[rows], self.latent_limit
             )
             target = torch.cat([aimed, latents[num_coarse:]])
-        return self._errors(clean, target, labels, agents)
+        weight = self._weight(labels, windows.guess(noisy, labels))
+        return self._errors(clean, target, labels, weight, agents)
 
     def _corrupt(
         self, latents: Float[Tensor, "b t n d"], labels: Labels, rng: torch.Generator
@@ -207,16 +222,26 @@ class DynamicsObjective(nn.Module):
         noise = torch.randn(latents.shape, generator=rng, device=rng.device).to(latents)
         return self.flow.corrupt(latents, noise, labels.signal_level)
 
+    def _weight(self, labels: Labels, guess: Guess | None) -> Float[Tensor, "b t"]:
+        """Return the ramp; where a guess is corrected, in units of the guess's expected error.
+
+        Else the few frames that nothing is known of would drown all others: their expected error
+        is fifty times larger.
+        """
+        ramp = self.flow.loss_weight(labels.signal_level)
+        return ramp if guess is None else ramp / guess.std[:, :, 0, 0].float().square()
+
     def _errors(
         self,
         clean: Float[Tensor, "b t n d"],
         target: Float[Tensor, "b t n d"],
         labels: Labels,
+        weight: Float[Tensor, "b t"],
         agents: Float[Tensor, "r t g m"],
     ) -> FlowErrors:
         return FlowErrors(
             error=(clean.float() - target.float()).square().mean(dim=(2, 3)),
-            weight=self.flow.loss_weight(labels.signal_level),
+            weight=weight,
             is_finest=is_finest(labels, self.net.config.shortcut),
             clamped=(clean.detach().abs() > self.latent_limit).float().mean(),
             agents=agents,
