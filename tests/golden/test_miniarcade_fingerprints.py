@@ -69,6 +69,86 @@ FINGERPRINTS = {
         (116.2, 99.9, 147.7),
         (116.5, 100.2, 147.9),
     ),
+    "cowboy": Fingerprint(
+        (-458.0, 0.0),
+        (-5.9, 122.1),
+        (390.5, 13.5),
+        (-458.0, 0.0),
+        (176.0, 178.6, 187.9),
+        (173.9, 182.9, 192.6),
+    ),
+    "coinrun": Fingerprint(
+        (14.4, 4.8),
+        (27.2, 6.1),
+        (35.0, 4.2),
+        (13.7, 5.4),
+        (195.6, 188.9, 186.1),
+        (195.6, 188.8, 186.1),
+    ),
+    "spaceship": Fingerprint(
+        (-13.7, 12.1),
+        (-6.2, 10.7),
+        (1.6, 2.4),
+        (1.3, 2.1),
+        (5.3, 4.4, 3.0),
+        (5.4, 4.5, 3.0),
+    ),
+    "bird-attack": Fingerprint(
+        (-20.9, 4.5),
+        (-1.9, 4.0),
+        (-3.9, 2.0),
+        (-12.3, 2.5),
+        (29.4, 16.0, 14.2),
+        (19.8, 13.5, 12.4),
+    ),
+    "highway": Fingerprint(
+        (2.5, 2.2),
+        (1.3, 2.4),
+        (0.4, 2.9),
+        (1.0, 2.5),
+        (74.5, 78.2, 69.3),
+        (74.6, 78.1, 69.2),
+    ),
+    "landing": Fingerprint(
+        (-20.7, 72.7),
+        (-28.8, 69.6),
+        (-93.1, 3.0),
+        (4.1, 0.06),
+        (132.7, 179.2, 236.9),
+        (133.1, 179.0, 237.7),
+    ),
+    "air-hockey": Fingerprint(
+        (-0.9, 1.5),
+        (-0.2, 1.3),
+        (-1.0, 1.3),
+        (-0.3, 1.7),
+        (8.8, 7.9, 6.8),
+        (8.8, 7.9, 6.8),
+    ),
+    "rocket-collect": Fingerprint(
+        (-8.6, 6.3),
+        (-4.0, 4.3),
+        (-1.4, 2.8),
+        (-1.5, 3.1),
+        (33.4, 7.2, 43.3),
+        (30.8, 7.5, 43.9),
+    ),
+    "chase-evade": Fingerprint(
+        (-46.5, 8.3),
+        (-46.9, 5.5),
+        (-51.2, 4.1),
+        (-51.9, 2.8),
+        (75.7, 111.9, 102.7),
+        (75.7, 112.0, 102.7),
+    ),
+    "coconut-dodge": Fingerprint(
+        (-21.3, 11.9),
+        (-16.3, 9.5),
+        (-10.5, 8.0),
+        (-9.8, 9.0),
+        (139.1, 111.6, 80.1),
+        (138.9, 111.6, 80.4),
+    ),
     "reacher-hard": Fingerprint(
         (0.0, 0.0),
         (2.5, 7.3),
@@ -78,11 +158,17 @@ FINGERPRINTS = {
         (115.5, 100.4, 148.6),
     ),
 }
+FAST = tuple(
+    task
+    for task in FINGERPRINTS
+    if not task.startswith(("cartpole", "point-maze")) and task != "reacher-hard"
+)
+FAST = ("cartpole-balance", "point-maze-var1", *FAST)
 BEHAVIOURS = ("noop", "random", "high", "low")
 
 
 def play(task: str, behaviour: str, num_episodes: int) -> tuple[list[float], np.ndarray]:
-    """Return the returns, and the mean colour of every tenth frame."""
+    """Return the returns, and the mean colour of every tenth frame, episode by episode."""
     env = make_env(f"pygame-{task}")
     width = env.spec.action.width
     constant = {"noop": 0.0, "random": 0.0, "high": 1.0, "low": -1.0}[behaviour]
@@ -90,7 +176,7 @@ def play(task: str, behaviour: str, num_episodes: int) -> tuple[list[float], np.
     totals: list[float] = []
     colors: list[np.ndarray] = []
     for seed in range(num_episodes):
-        colors.append(env.reset(seed).mean(axis=(0, 1)))
+        shown = [env.reset(seed).mean(axis=(0, 1))]
         total = 0.0
         for step in range(1, env.spec.max_steps + 1):
             action = np.full(width, constant, dtype=np.float32)
@@ -99,15 +185,16 @@ def play(task: str, behaviour: str, num_episodes: int) -> tuple[list[float], np.
             result = env.step(action)
             total += result.reward
             if step % 10 == 0:
-                colors.append(result.frame.mean(axis=(0, 1)))
+                shown.append(result.frame.mean(axis=(0, 1)))
         totals.append(total)
-    return totals, np.mean(colors, axis=0)
+        colors.append(np.mean(shown, axis=0))
+    return totals, np.array(colors)
 
 
 def assert_alike(task: str, behaviour: str, num_episodes: int) -> None:
     """Compare means within four standard errors of their difference."""
     fingerprint = FINGERPRINTS[task]
-    totals, color = play(task, behaviour, num_episodes)
+    totals, colors = play(task, behaviour, num_episodes)
     mean, spread = getattr(fingerprint, behaviour)
     pooled = max(spread, float(np.std(totals)))
     error = pooled * math.sqrt(1 / REFERENCE_EPISODES + 1 / num_episodes)
@@ -115,10 +202,13 @@ def assert_alike(task: str, behaviour: str, num_episodes: int) -> None:
     rounding = 0.5 if float(mean).is_integer() and mean else 0.05
     assert abs(float(np.mean(totals)) - mean) <= 4 * error + rounding, (np.mean(totals), mean)
     if behaviour in ("noop", "random"):
-        np.testing.assert_allclose(color, getattr(fingerprint, f"{behaviour}_color"), atol=1.5)
+        # Few episodes may differ as a whole: a helicopter that lands turns the picture green.
+        error = float(colors.std(axis=0).max()) / math.sqrt(num_episodes)
+        published = getattr(fingerprint, f"{behaviour}_color")
+        np.testing.assert_allclose(colors.mean(axis=0), published, atol=max(1.5, 3 * error))
 
 
-@pytest.mark.parametrize("task", ["pong", "cartpole-balance", "point-maze-var1", "reacher-easy"])
+@pytest.mark.parametrize("task", FAST)
 def test_a_few_episodes_look_and_pay_like_the_original(task: str) -> None:
     assert_alike(task, "random", 6)
 

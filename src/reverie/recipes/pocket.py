@@ -1,5 +1,7 @@
 """The pocket model: MiniArcade at 64x64, from nothing to a playable dream on two CPU cores."""
 
+from dataclasses import replace
+
 from reverie.collect.order import CollectOrder
 from reverie.core.types import FrameSpec
 from reverie.evaluate.action_following import FollowingConfig
@@ -39,7 +41,7 @@ _STEP_LIMITS = (32, 32, 32, 32, 32, 32, 400)
 """Goals, wind and decor are drawn anew at every start: 48 long episodes a task showed too few of
 them, and the tokenizer painted unseen goals where it had seen others. Seven limits and four kinds
 of behaviour share no divisor, so every behaviour plays every length."""
-_DYNAMICS_STEPS = 14_000
+_DYNAMICS_STEPS = 10_000
 _TOKENIZER_STEPS = 44_000
 
 
@@ -77,19 +79,26 @@ def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
             optim=OptimConfig(lr=2e-3, schedule="linear", warmup_share=0.0025, floor=0.02),
             task_weights={name: _look_weight(name) for name in tasks},
         ),
-        dynamics=preset.dynamics,
+        # Both shortcuts are what lets thousands of steps, not millions, find that actions matter.
+        dynamics=replace(preset.dynamics, uses_previous=True, commit_level=15),
         heads=HeadsConfig(terminating_tasks=terminating(tasks)),
-        # Every dream here starts from several real frames, so few rows need to learn to do without.
-        objective=ObjectiveConfig(total_steps=_DYNAMICS_STEPS, image_only_fraction=0.1),
+        objective=ObjectiveConfig(
+            total_steps=_DYNAMICS_STEPS,
+            paired_fraction=0.8,
+            bootstrap_fraction=0.375,
+            # Every dream here starts from several real frames: few rows need to do without.
+            image_only_fraction=0.1,
+            head_start=0.5,
+        ),
         dynamics_training=DynamicsTrainingConfig(
             fit=FitConfig(
                 total_steps=_DYNAMICS_STEPS,
                 log_every_steps=50,
-                evaluate_every_steps=1000,
+                evaluate_every_steps=2500,
                 save_every_steps=0,
             ),
             optim=OptimConfig(lr=1e-3),
-            batch_size=16,
+            batch_size=10,
             window_length=12,
             precision="auto",
         ),

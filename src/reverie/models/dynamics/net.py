@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reverie.core.errors import ConfigError
+from reverie.models.dynamics.precondition import Guess, Previous, guess_clean
 from reverie.models.dynamics.shortcut import Labels, ShortcutConfig
 from reverie.nn.attention import KeysValues, PastBlock
 from reverie.nn.blocks import Stack, StackConfig
@@ -41,6 +42,9 @@ class DynamicsConfig:
     """K: flow steps per dreamed frame."""
     tasks: tuple[str, ...]
     """Tasks by which the one-hot instruction counts."""
+    uses_previous: bool = False
+    """Predict what a linear guess from the previous and the noisy frame leaves over, instead of
+    the frame itself (see ``precondition``)."""
 
     def __post_init__(self) -> None:
         """Refuse combinations that cannot work."""
@@ -78,7 +82,8 @@ class DynamicsConfig:
     def num_parameters(self) -> int:
         """Parameters of the network, heads not counted."""
         w, levels = self.stack.width, self.shortcut.num_levels
-        spatial = self.spatial_dim * w + w + w * self.spatial_dim + self.spatial_dim
+        seen = self.spatial_dim * (2 if self.uses_previous else 1)
+        spatial = seen * w + w + w * self.spatial_dim + self.spatial_dim
         action = self.action_width * w + w**2 + 3 * w
         labels = (levels + self.shortcut.finest_exponent + 1) * (w // 2)
         agents = self.num_agents * (self.language_dim * w + w)
@@ -113,7 +118,8 @@ class DynamicsNet(nn.Module):
         super().__init__()
         self.config = config
         width = config.stack.width
-        self.spatial_in = nn.Linear(config.spatial_dim, width)
+        seen = config.spatial_dim * (2 if config.uses_previous else 1)
+        self.spatial_in = nn.Linear(seen, width)
         self.action_fc1 = nn.Linear(config.action_width, width)
         self.action_fc2 = nn.Linear(width, width)
         self.action_base = nn.Parameter(torch.randn(width))
@@ -128,7 +134,7 @@ class DynamicsNet(nn.Module):
         self.stack = Stack(config.stack)
         self.flow_head = nn.Linear(width, config.spatial_dim)
         with torch.no_grad():
-            self.spatial_in.weight.normal_(std=1 / math.sqrt(config.spatial_dim))
+            self.spatial_in.weight.normal_(std=1 / math.sqrt(seen))
             self.flow_head.weight.zero_()
             self.flow_head.bias.zero_()
 
@@ -151,6 +157,7 @@ class DynamicsNet(nn.Module):
         inputs: FrameInputs,
         time_mask: Bool[Tensor, "*b t t"],
         times: Int[Tensor, " t"] | None = None,
+        previous: Previous | None = None,
     ) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b t g m"], list[KeysValues]]:
         """Denoise whole windows.
 
@@ -160,14 +167,16 @@ class DynamicsNet(nn.Module):
             inputs: Actions and instruction.
             time_mask: Which frames see which; ``nn.blocks.banded_mask`` for ordinary rows.
             times: Position of each frame in time; None counts them from 0.
+            previous: The frame before each frame; None takes the one before it in the window.
 
         Returns:
             Clean predictions, agent features (g agents), and keys and values for a cache.
         """
-        tokens = self._tokens(noisy, labels, inputs)
+        guess = self.guess(noisy, labels, previous or self.before(noisy, labels, time_mask))
+        tokens = self._tokens(noisy, labels, inputs, guess)
         mask = self._space_mask(noisy.device)
         out, past = self.stack(tokens, mask, time_mask, times=times)
-        return self._clean(out), self._agents(out), past
+        return self._clean(out, guess), self._agents(out), past
 
     def step(
         self,
@@ -176,12 +185,19 @@ class DynamicsNet(nn.Module):
         inputs: FrameInputs,
         position: int,
         past: list[list[PastBlock]],
+        previous: Previous | None = None,
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b g m"], list[KeysValues]]:
-        """Denoise one frame against cached ones; all inputs have one frame."""
-        tokens = self._tokens(noisy[:, None], labels, inputs)[:, 0]
+        """Denoise one frame against cached ones; all inputs have one frame.
+
+        ``previous`` is the frame before, as it was committed; None stands for no frame.
+        """
+        frame = noisy[:, None]
+        alone = torch.ones(1, 1, dtype=torch.bool, device=noisy.device)
+        guess = self.guess(frame, labels, previous or self.before(frame, labels, alone))
+        tokens = self._tokens(frame, labels, inputs, guess)[:, 0]
         out, now = self.stack.step(tokens, self._space_mask(noisy.device), position, past)
         out = out[:, None]
-        return self._clean(out)[:, 0], self._agents(out)[:, 0], now
+        return self._clean(out, guess)[:, 0], self._agents(out)[:, 0], now
 
     def token_types(self) -> dict[str, slice]:
         """Return where each type of token stands in a frame."""
@@ -199,10 +215,37 @@ class DynamicsNet(nn.Module):
             start += size
         return places
 
+    def before(
+        self,
+        noisy: Float[Tensor, "b t n d"],
+        labels: Labels,
+        time_mask: Bool[Tensor, "*b t t"],
+    ) -> Previous:
+        """Take the frame before each frame in the window, where the mask lets it be seen."""
+        sees = torch.diagonal(time_mask, offset=-1, dim1=-2, dim2=-1)
+        is_known = functional.pad(sees.expand(noisy.shape[0], -1), (1, 0))
+        signal = labels.signal_level.float() / self.config.shortcut.num_levels
+        return Previous(noisy.roll(1, dims=1), signal.roll(1, dims=1), is_known)
+
+    def guess(
+        self, noisy: Float[Tensor, "b t n d"], labels: Labels, previous: Previous
+    ) -> Guess | None:
+        """Return the linear guess that predictions correct, None if the config wants none."""
+        if not self.config.uses_previous:
+            return None
+        signal = labels.signal_level.float() / self.config.shortcut.num_levels
+        return guess_clean(noisy, signal, previous)
+
     def _tokens(
-        self, noisy: Float[Tensor, "b t n d"], labels: Labels, inputs: FrameInputs
+        self,
+        noisy: Float[Tensor, "b t n d"],
+        labels: Labels,
+        inputs: FrameInputs,
+        guess: Guess | None,
     ) -> Float[Tensor, "b t all m"]:
         b, t = noisy.shape[:2]
+        if guess is not None:
+            noisy = torch.cat([noisy, guess.mean], dim=-1)
         packed = rearrange(noisy, "b t (n p) d -> b t n (p d)", p=self.config.packing)
         label = [
             self.signal_embedding(labels.signal_level),
@@ -231,10 +274,13 @@ class DynamicsNet(nn.Module):
         is_agent = places >= self.config.num_tokens - self.config.num_agents
         return ~is_agent[None, :] | is_agent[:, None]
 
-    def _clean(self, out: Float[Tensor, "b t all m"]) -> Float[Tensor, "b t n d"]:
+    def _clean(
+        self, out: Float[Tensor, "b t all m"], guess: Guess | None
+    ) -> Float[Tensor, "b t n d"]:
         with torch.autocast(out.device.type, enabled=False):
             spatial = self.flow_head(out[:, :, self.token_types()["spatial"]].float())
-        return rearrange(spatial, "b t n (p d) -> b t (n p) d", p=self.config.packing)
+        clean = rearrange(spatial, "b t n (p d) -> b t (n p) d", p=self.config.packing)
+        return clean if guess is None else guess.mean + guess.std * clean
 
     def _agents(self, out: Float[Tensor, "b t all m"]) -> Float[Tensor, "b t g m"]:
         return out[:, :, self.token_types()["agent"]]

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from reverie.models.dynamics.net import DynamicsNet, FrameInputs
+from reverie.models.dynamics.precondition import Guess, Previous
 from reverie.models.dynamics.shortcut import Labels
 
 
@@ -68,8 +69,27 @@ class PairedWindows:
             torch.cat([self._exponent, labels.step_exponent], dim=1),
         )
         z = torch.cat([self._committed, noisy], dim=1)
-        clean, agents, _ = self._net(z, both, self._inputs, self._mask, times=self._times)
+        clean, agents, _ = self._net(
+            z, both, self._inputs, self._mask, times=self._times, previous=self._previous()
+        )
         return clean[:, self.num_frames :], agents[:, : self.num_frames]
+
+    def guess(self, noisy: Float[Tensor, "b t n d"], labels: Labels) -> Guess | None:
+        """Return the linear guess that the predictions of the noisy frames correct."""
+        before = self._previous()
+        half = slice(self.num_frames)
+        previous = Previous(
+            before.latents[:, half], before.signal[:, half], before.is_known[:, half]
+        )
+        return self._net.guess(noisy, labels, previous)
+
+    def _previous(self) -> Previous:
+        """Both halves follow committed frames."""
+        signal = self._level.float() / self._net.config.shortcut.num_levels
+        is_known = torch.ones_like(self._level, dtype=torch.bool)
+        is_known[:, 0] = False
+        before = self._committed.roll(1, dims=1)
+        return Previous(*(torch.cat([x, x], dim=1) for x in (before, signal, is_known)))
 
     def rows(self, index: slice) -> "PairedWindows":
         """Return a slice of the windows."""

@@ -11,6 +11,7 @@ from reverie.core.errors import ShapeError
 from reverie.models.api import LatentSpec, Noise, Prediction, TokenizerProtocol
 from reverie.models.dynamics.heads import ContinueHead, RewardHead
 from reverie.models.dynamics.net import DynamicsNet, FrameInputs
+from reverie.models.dynamics.precondition import Previous
 from reverie.models.dynamics.shortcut import Labels, ShortcutFlow
 from reverie.nn.blocks import banded_mask
 from reverie.nn.kv_cache import Cache
@@ -24,6 +25,8 @@ class DreamState:
     num_frames: int
     task: tuple[str, ...]
     cache: Cache
+    committed: Float[Tensor, "b n d"]
+    """The newest frame as it entered the cache: with a little noise."""
     language: Float[Tensor, "b e"]
     action_mask: Float[Tensor, "b a"]
     recent: Float[Tensor, "b t n d"]
@@ -50,6 +53,7 @@ class DreamState:
             latent=self.latent[index],
             task=tuple(self.task[row] for row in rows),
             cache=cache,
+            committed=self.committed[index],
             language=self.language[index],
             action_mask=self.action_mask[index],
             recent=self.recent[index],
@@ -158,6 +162,7 @@ class ShortcutWorld(nn.Module):
             num_frames=latents.shape[1],
             task=context.task,
             cache=Cache.from_window(past, self.net.config.context),
+            committed=noisy[:, -1],
             language=language,
             action_mask=self._padded(context.action_mask),
             recent=latents[:, -self._decoder_memory :],
@@ -173,26 +178,28 @@ class ShortcutWorld(nn.Module):
             StaleStateError: The state was stepped before; fork it first.
         """
         position, past = state.cache.blocks()
+        held = torch.full((state.num_rows, 1), self.commit_signal, device=self.device)
+        before = Previous(state.committed[:, None], held, torch.ones_like(held, dtype=torch.bool))
         actions = (self._padded(action) * state.action_mask)[:, None]
         told = torch.ones(state.num_rows, 1, dtype=torch.bool, device=self.device)
         inputs = FrameInputs(actions, told, state.language)
 
         def denoise(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
-            return self.net.step(z[:, 0], Labels(level, exponent), inputs, position, past)[0][
-                :, None
-            ]
+            labels = Labels(level, exponent)
+            return self.net.step(z[:, 0], labels, inputs, position, past, before)[0][:, None]
 
         clean, trace = self.flow.integrate(
             denoise, noise.start[:, None], self.num_flow_steps, self.latent_limit
         )
         labels = self._labels(state.num_rows, 1, self.net.config.commit_level)
         noisy = self.flow.corrupt(clean, noise.commit[:, None], labels.signal_level)
-        _, agents, now = self.net.step(noisy[:, 0], labels, inputs, position, past)
+        _, agents, now = self.net.step(noisy[:, 0], labels, inputs, position, past, before)
         after = replace(
             state,
             latent=clean[:, 0],
             num_frames=state.num_frames + 1,
             cache=state.cache.commit(now),
+            committed=noisy[:, 0],
             recent=torch.cat([state.recent, clean], dim=1)[:, -self._decoder_memory :],
         )
         return after, self._predict(clean[:, 0], trace[:, :, 0], agents, state.task)

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from reverie.envs.domains.miniarcade import hunters
 from reverie.envs.domains.miniarcade.canvas import CANVAS_PX
 from reverie.envs.domains.miniarcade.games import cartpole, point_maze, pong, reacher
 
@@ -175,6 +176,7 @@ def _way_to(pose: tuple[float, float], angles: tuple[float, float]) -> tuple[flo
 
 
 CONTROLLERS = {
+    **hunters.CONTROLLERS,
     "pygame-pong": return_ball,
     "pygame-cartpole-balance": balance,
     "pygame-cartpole-swingup": swing_up,

@@ -33,6 +33,8 @@ def _task(
     )
 
 
+_THRUST_2D = ("thrust right", "thrust down")
+_JUMP = ("jump",)
 _PUSH = ("push right",)
 _CARTPOLE_RULE = "clip(return / 500, 0, 1)"
 _REACHER_RULE = "clip(return / 200, 0, 1)"
@@ -105,5 +107,103 @@ TASKS = (
         max_steps=200,
         score_rule=_REACHER_RULE,
         split="extra",
+    ),
+    _task(
+        "cowboy",
+        "Jump to avoid obstacles",
+        _JUMP,
+        max_steps=500,
+        score_rule="clip(return / 500, 0, 1)",
+    ),
+    _task(
+        "coinrun",
+        "Collect as many coins as possible",
+        _JUMP,
+        max_steps=500,
+        score_rule="clip(return / 50, 0, 1)",
+    ),
+    _task(
+        "spaceship",
+        "Collect coins while avoiding asteroids",
+        _THRUST_2D,
+        max_steps=500,
+        score_rule="clip(return / 60, 0, 1)",
+    ),
+    _task(
+        "bird-attack",
+        "Eliminate all enemies in a space-invaders style game",
+        ("move right", "fire"),
+        max_steps=500,
+        score_rule="clip(return / 16, 0, 1)",
+        is_targeted=True,
+    ),
+    _task(
+        "highway",
+        "Avoid collision with other vehicles",
+        _THRUST_2D,
+        max_steps=500,
+        score_rule="clip(return / 10, 0, 1)",
+    ),
+    _task(
+        "landing",
+        "Land the helicopter on the moving ship",
+        _THRUST_2D,
+        max_steps=200,
+        score_rule="clip(return / 200, 0, 1)",
+    ),
+    _task(
+        "air-hockey",
+        "Score points against the opponent",
+        _MOVE_2D,
+        max_steps=500,
+        score_rule="clip(return / 10, 0, 1)",
+    ),
+    _task(
+        "rocket-collect",
+        "Collect coins while avoiding asteroids",
+        _THRUST_2D,
+        max_steps=500,
+        score_rule="clip(return / 25, 0, 1)",
+    ),
+    _task(
+        "chase-evade",
+        "Take turns being the chaser or evader",
+        _MOVE_2D,
+        max_steps=500,
+        score_rule="clip((return + 50) / 100, 0, 1)",
+    ),
+    _task(
+        "coconut-dodge",
+        "Dodge falling coconuts",
+        ("thrust right",),
+        max_steps=500,
+        score_rule="clip((return + 15) / 15, 0, 1)",
+    ),
+    _task(
+        "foraging",
+        "Collect logs and bring them back to the home base",
+        _MOVE_2D,
+        max_steps=500,
+        score_rule="clip(return / 100, 0, 1)",
+        split="unseen",
+        is_targeted=True,
+    ),
+    _task(
+        "dungeon-explorer1",
+        "Navigate the dungeon to find a treasure",
+        _MOVE_2D,
+        max_steps=250,
+        score_rule="1 if the chest is open, else 0",
+        split="unseen",
+        is_targeted=True,
+    ),
+    _task(
+        "whirlpool",
+        "Catch the fish while avoiding the whirlpool at the center",
+        _THRUST_2D,
+        max_steps=500,
+        score_rule="clip(return / 7, 0, 1)",
+        split="unseen",
+        is_targeted=True,
     ),
 )

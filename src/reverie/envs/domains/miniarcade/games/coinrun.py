@@ -133,8 +133,8 @@ class Coinrun:
         pebbles = [
             (CANVAS_PX * float(rng.uniform(-0.1, 1.0)), _pebble_y(rng)) for _ in range(NUM_PEBBLES)
         ]
-        clouds = [_draw_cloud(rng, *((0, 224) if k < 4 else (-67.2, 291.2))) for k in range(7)]
-        grass = [_draw_grass(rng, *((0, 224) if k < 5 else (-22.4, 291.2))) for k in range(8)]
+        clouds = [_draw_cloud(rng, *((0.0, 224.0) if k < 4 else (-67.2, 291.2))) for k in range(7)]
+        grass = [_draw_grass(rng, *((0.0, 224.0) if k < 5 else (-22.4, 291.2))) for k in range(8)]
         flowers: list[Flower] = []
         for index in range(4):
             low, high = (0.0, 224.0) if index < 2 else (-22.4, 268.8)
@@ -233,16 +233,16 @@ class Coinrun:
         for index, tuft in enumerate(state.grass):
             tuft.x -= SCROLL_PX
             if tuft.x < -6:
-                state.grass[index] = _draw_grass(rng, CANVAS_PX, CANVAS_PX + 40)
+                state.grass[index] = _draw_grass(rng, 224.0, 264.0)
         for index, flower in enumerate(state.flowers):
             flower.x -= SCROLL_PX
             if flower.x < -6:
-                fresh_flower = _draw_flower(rng, CANVAS_PX, CANVAS_PX + 60, flower.petals)
+                fresh_flower = _draw_flower(rng, 224.0, 284.0, flower.petals)
                 state.flowers[index] = fresh_flower
         for index, cloud in enumerate(state.clouds):
             cloud.x -= cloud.speed
             if cloud.x < -3 * cloud.size:
-                state.clouds[index] = _draw_cloud(rng, CANVAS_PX, CANVAS_PX + 60)
+                state.clouds[index] = _draw_cloud(rng, 224.0, 284.0)
 
     def _take_coins(self, rng: np.random.Generator) -> float:
         state, reward = self.state, 0.0
