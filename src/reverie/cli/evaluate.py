@@ -23,6 +23,10 @@ def evaluate(
 ) -> None:
     """Measure a model on held-out episodes; write numbers, pictures and an HTML report.
 
+    Green numbers meet their bar, red ones miss it, and what is missed is said below the table.
+
+    Example: reverie evaluate runs/pocket/model --tasks pygame-pong --episodes 4
+
     Args:
         model: Name of a shipped model, or the path of a model folder.
         tasks: Tasks to measure; all of the model's by default.

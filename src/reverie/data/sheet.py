@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from reverie.core.errors import DataError
+from reverie.core.errors import ConfigError, DataError
 from reverie.data.shards import EpisodeEntry
 from reverie.data.store import EpisodeStore
 
@@ -25,6 +25,11 @@ def draw_sheet(
         rows_per_task: Episodes per task, from as many different behaviours as there are.
         num_columns: Frames per episode.
     """
+    if rows_per_task < 1 or num_columns < 1:
+        raise ConfigError(
+            f"A sheet needs at least 1 row per task and 1 column, got {rows_per_task} and "
+            f"{num_columns}. Try 2 and 10."
+        )
     if not store.index:
         raise DataError(f"{store.path} holds no episodes yet. Fill it with 'reverie collect'.")
     rows = [

@@ -188,11 +188,16 @@ def test_a_missing_extra_is_told_before_anything_is_measured(
             "The number of worker processes must be 0 (play in this one) or more, got -3. Try 2.",
         ),
         (["collect", "toy-fall", "--size-px", "0"], "at least 1x1, got 0x0. Try 64x64."),
+        (
+            ["data", "show", "STORE", "--out", "sheet.png", "--rows", "0"],
+            "at least 1 row per task and 1 column, got 0 and 10. Try 2 and 10.",
+        ),
         (["evaluate", "MODEL", "--episodes", "0"], "got 0, 100 and 16. Try --episodes 8."),
         (["play", "MODEL", "--sessions", "0"], "at least one session, got 0. Try --sessions 8."),
     ],
 )
 def test_numbers_that_cannot_be(
-    words: list[str], text: str, model: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], text: str, model: Path, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert text in said([str(model) if word == "MODEL" else word for word in words], capsys)
+    paths = {"MODEL": str(model), "STORE": str(store)}
+    assert text in said([paths.get(word, word) for word in words], capsys)
