@@ -21,7 +21,9 @@ def test_a_longer_order_begins_with_the_shorter_one() -> None:
     assert short < long
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"step_limits": (7,)}, {"policies": {"noop": 1.0}}])
+@pytest.mark.parametrize(
+    "changes", [{"seed": 1}, {"step_limits": (7,)}, {"policies": {"noop": 1.0}}]
+)
 def test_what_changes_an_episode_changes_its_name(changes: dict[str, object]) -> None:
     one = {item.id for item in list_items(_order())}
     assert one.isdisjoint(item.id for item in list_items(_order(**changes)))

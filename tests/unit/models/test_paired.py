@@ -89,9 +89,7 @@ def test_paired_rows_come_last_and_the_others_divide_the_rest() -> None:
 def test_paired_rows_train_network_and_heads(share: float) -> None:
     objective = make(paired_fraction=share, bootstrap_fraction=0.5)
     config = objective.net.config
-    report = objective(
-        random_latents(config, 8, 6), make_batch(8, 6), step=95, rng=seeded(3)
-    )
+    report = objective(random_latents(config, 8, 6), make_batch(8, 6), step=95, rng=seeded(3))
     report.total.backward()
     assert {"flow", "finest_mse", "reward", "continue"} <= report.terms.keys()
     for name, parameter in objective.named_parameters():
