@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from reverie.envs.domains.miniarcade.canvas import CANVAS_PX
+from reverie.envs.domains.miniarcade.effects import unit
 from reverie.envs.domains.miniarcade.games import (
     bird_attack,
     chase_evade,
@@ -29,6 +30,7 @@ SHIP_HOME_PX = 56.0
 ROCKET_GAIN, ROCKET_BRAKE = 0.06, 0.5
 KEEP_CLEAR_PX = 46.0
 """From here on asteroids push the rocket away."""
+STRIKE_PX, AIM_ASIDE_PX = 30.0, 60.0
 DODGE_STEPS, DODGE_PX = 45, 24.0
 
 
@@ -183,19 +185,23 @@ def play_hockey(state: State) -> tuple[float, float]:
     puck_x, puck_y = float(state[0]) * CANVAS_PX, float(state[1]) * CANVAS_PX
     velocity_x, velocity_y = float(state[2]) * 12, float(state[3]) * 12
     x, y, other_x = (float(state[i]) * CANVAS_PX for i in (4, 5, 8))
-    steps = 3.0
-    seen = (_mirrored(puck_x + steps * velocity_x), puck_y + steps * velocity_y)
-    target = (min(max(112 + 0.35 * (puck_x - 112), 92.0), 132.0), 184.0)
-    if puck_y > 112 and velocity_y > -3.0:
-        goal = (92.0 if other_x > 112 else 132.0, 14.0)
-        away_x, away_y = seen[0] - goal[0], seen[1] - goal[1]
-        length = math.hypot(away_x, away_y)
-        behind = (seen[0] + 17 * away_x / length, min(seen[1] + 17 * away_y / length, 190.0))
-        is_behind = y > puck_y + 8 and abs(x - puck_x) < 16
-        if is_behind and math.hypot(x - puck_x, y - puck_y) < 34:
-            target = (puck_x - 0.4 * (goal[0] - puck_x) / 10, puck_y - 10)
-        elif seen[1] < 186:
-            target = behind
+    target = (112 + 0.5 * (puck_x - 112), 150.0)
+    if puck_y > 108:
+        # Aim beside the mouth, away from the opponent: off the wall the puck comes in behind it.
+        aim_x = 112 - AIM_ASIDE_PX if other_x > 112 else 112 + AIM_ASIDE_PX
+        back = unit(puck_x - aim_x, puck_y - 14)
+        is_behind = y > puck_y + 6
+        if is_behind and math.hypot(x - puck_x, y - puck_y) < STRIKE_PX:
+            centred = puck_x + 14 * back[0] - x
+            target = (
+                puck_x + velocity_x - 2 * back[0] + centred,
+                puck_y + velocity_y - 10 * back[1],
+            )
+        elif y <= puck_y + 2:
+            target = (puck_x + (22 if x > puck_x else -22), 190.0)
+        else:
+            seen = (_mirrored(puck_x + 3 * velocity_x), puck_y + 3 * velocity_y)
+            target = (seen[0] + 18 * back[0], min(seen[1] + 18 * back[1], 190.0))
     return (target[0] - x) / 7.5, (target[1] - y) / 7.5
 
 
@@ -217,8 +223,12 @@ def fly_rocket(state: State) -> tuple[float, float]:
         if not rock.any():
             continue
         for steps in (0, 4, 8):
-            off_x = x + steps * velocity[0] - CANVAS_PX * float(rock[0]) - 4 * steps * float(rock[2])
-            off_y = y + steps * velocity[1] - CANVAS_PX * float(rock[1]) - 4 * steps * float(rock[3])
+            off_x = (
+                x + steps * velocity[0] - CANVAS_PX * float(rock[0]) - 4 * steps * float(rock[2])
+            )
+            off_y = (
+                y + steps * velocity[1] - CANVAS_PX * float(rock[1]) - 4 * steps * float(rock[3])
+            )
             gap = max(math.hypot(off_x, off_y), 1.0)
             if gap < KEEP_CLEAR_PX:
                 push[0] += 3.0 * (KEEP_CLEAR_PX - gap) / KEEP_CLEAR_PX * off_x / gap
@@ -362,7 +372,10 @@ def catch_fish(state: State) -> tuple[float, float]:
     for right, down, speed_x, speed_y, _ in state[4:39].reshape(-1, 5):
         lead = math.hypot(196 * float(right), 196 * float(down)) / 3.4
         ahead = min(lead, 20.0) * 2
-        off = (196 * float(right) + ahead * float(speed_x), 196 * float(down) + ahead * float(speed_y))
+        off = (
+            196 * float(right) + ahead * float(speed_x),
+            196 * float(down) + ahead * float(speed_y),
+        )
         # A fish near the whirlpool is left alone.
         depth = math.hypot(x + off[0] - 112, y + off[1] - 112)
         cost = math.hypot(*off) + (300 if depth < 36 else 0)

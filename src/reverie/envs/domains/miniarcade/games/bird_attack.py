@@ -222,10 +222,11 @@ class BirdAttack:
 
     def _move_boss(self, rng: np.random.Generator) -> None:
         state = self.state
-        if state.boss is None:
-            state.boss = Boss() if state.steps >= BOSS_START_STEP else None
-            return
+        if state.boss is None and state.steps >= BOSS_START_STEP:
+            state.boss = Boss()
         boss = state.boss
+        if boss is None:
+            return
         if boss.fade_in > 0:
             boss.fade_in -= 1
             return

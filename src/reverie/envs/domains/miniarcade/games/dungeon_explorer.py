@@ -149,8 +149,9 @@ class DungeonExplorer:
         canvas.fill((8, 6, 12))
         wave = 0.25 * math.sin(0.18 * state.steps) + 0.15 * math.sin(0.47 * state.steps + 1.3)
         flicker = min(max(1 + wave, 0.5), 1.3)
-        for cell in state.known:
-            self._draw_tile(canvas, cell)
+        for cell in self._cells:  # Tiles overlap by a pixel: their order shows.
+            if cell in state.known:
+                self._draw_tile(canvas, cell)
         if state.chest in state.known:
             self._draw_chest(canvas, flicker)
         self._draw_sparkles(canvas)

@@ -33,6 +33,8 @@ NUM_FISH, FISH_SPEED_PX, FISH_PULL_PX = 7, 2.0, 0.20
 FISH_LOW_PX, FISH_HIGH_PX = 17.2, 206.8
 SWALLOW_PX, CATCH_PX = 15.0, 10.2
 COLORS = ((255, 235, 140), (255, 175, 95), (255, 155, 145))
+_MARKS = ((-0.352, -0.624), (2.464, -0.416), (2.112, -0.499))
+"""Ends of a fish's highlight, and its eye: forward and sideways from its middle."""
 _BODY = (
     (3.872, 0.0),
     (0.704, -2.288),
@@ -271,15 +273,21 @@ def _draw_splash(canvas: pygame.Surface, splash: Splash, age: int) -> None:
 
 
 def _draw_fish_shape(canvas: pygame.Surface, fish: Fish) -> None:
+    color = COLORS[fish.color]
+    blend_glow(canvas, color, (int(fish.place[0]), int(fish.place[1])), 8, 30.0)
+    tail, head, eye, *body = _turned((*_MARKS, *_BODY), fish)
+    fill_polygon(canvas, color, body)
+    pygame.draw.line(canvas, (255, 255, 255), tail, head)
+    pygame.draw.circle(canvas, (10, 10, 20), eye, 1)
+
+
+def _turned(shape: tuple[Point, ...], fish: Fish) -> list[tuple[int, int]]:
     x, y = fish.place
     ahead_x, ahead_y = unit(*fish.velocity)
-    color = COLORS[fish.color]
-    blend_glow(canvas, color, (int(x), int(y)), 8, 30)
-
-    def seen(forward: float, side: float) -> tuple[int, int]:
-        right = x + forward * ahead_x - side * ahead_y
-        return int(right), int(y + forward * ahead_y + side * ahead_x)
-
-    fill_polygon(canvas, color, [seen(*corner) for corner in _BODY])
-    pygame.draw.line(canvas, (255, 255, 255), seen(-0.352, -0.624), seen(2.464, -0.416))
-    pygame.draw.circle(canvas, (10, 10, 20), seen(2.112, -0.499), 1)
+    return [
+        (
+            int(x + forward * ahead_x - side * ahead_y),
+            int(y + forward * ahead_y + side * ahead_x),
+        )
+        for forward, side in shape
+    ]
