@@ -30,7 +30,7 @@ SHIP_HOME_PX = 56.0
 ROCKET_GAIN, ROCKET_BRAKE = 0.06, 0.5
 KEEP_CLEAR_PX = 46.0
 """From here on asteroids push the rocket away."""
-STRIKE_PX, AIM_ASIDE_PX = 30.0, 60.0
+STRIKE_PX = 33.0
 DODGE_STEPS, DODGE_PX = 45, 24.0
 
 
@@ -181,22 +181,16 @@ def land(state: State) -> tuple[float, float]:
 
 
 def play_hockey(state: State) -> tuple[float, float]:
-    """Guard the mouth; get behind a puck in the own half and strike it past the opponent."""
+    """Guard the mouth; get behind a puck in the own half and strike it up the rink."""
     puck_x, puck_y = float(state[0]) * CANVAS_PX, float(state[1]) * CANVAS_PX
     velocity_x, velocity_y = float(state[2]) * 12, float(state[3]) * 12
-    x, y, other_x = (float(state[i]) * CANVAS_PX for i in (4, 5, 8))
-    target = (112 + 0.5 * (puck_x - 112), 150.0)
+    x, y = float(state[4]) * CANVAS_PX, float(state[5]) * CANVAS_PX
+    target = (112 + 0.5 * (puck_x - 112), 145.0)
     if puck_y > 108:
-        # Aim beside the mouth, away from the opponent: off the wall the puck comes in behind it.
-        aim_x = 112 - AIM_ASIDE_PX if other_x > 112 else 112 + AIM_ASIDE_PX
-        back = unit(puck_x - aim_x, puck_y - 14)
+        back = unit(puck_x - 112, puck_y - 14)
         is_behind = y > puck_y + 6
         if is_behind and math.hypot(x - puck_x, y - puck_y) < STRIKE_PX:
-            centred = puck_x + 14 * back[0] - x
-            target = (
-                puck_x + velocity_x - 2 * back[0] + centred,
-                puck_y + velocity_y - 10 * back[1],
-            )
+            target = (puck_x + velocity_x - 2 * back[0], puck_y + velocity_y - 10 * back[1])
         elif y <= puck_y + 2:
             target = (puck_x + (22 if x > puck_x else -22), 190.0)
         else:

@@ -259,7 +259,7 @@ def _draw_streaks(canvas: pygame.Surface, steps: int) -> None:
 
 def _draw_splash(canvas: pygame.Surface, splash: Splash, age: int) -> None:
     life, first, last = (24, 6, 28) if splash.is_agent else (20, 4, 20)
-    color = (200, 245, 255) if splash.is_agent else (210, 250, 255)
+    red, green = (200, 245) if splash.is_agent else (210, 250)
     alpha = int(180 * (1 - age / life))
     if age > life or alpha <= 0:
         return
@@ -269,7 +269,7 @@ def _draw_splash(canvas: pygame.Surface, splash: Splash, age: int) -> None:
         start, end = first + 2 * index, last + 6 * index
         width = 2 if index == 0 else 1
         radius = int(start + (end - start) * spread)
-        blend_disk(canvas, (*color, alpha), centre, radius, width=width)
+        blend_disk(canvas, (red, green, 255, alpha), centre, radius, width=width)
 
 
 def _draw_fish_shape(canvas: pygame.Surface, fish: Fish) -> None:
