@@ -1,7 +1,7 @@
 """Phase 2: latents are cached once, then the dynamics network and its heads learn from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from reverie.core.errors import ConfigError
 from reverie.core.seeds import child_seed
 from reverie.data.latents import LatentCache
 from reverie.data.loader import LoadedBatch, WindowReader
-from reverie.data.sampling import SamplerConfig, WindowSampler
+from reverie.data.sampling import WindowSampler
 from reverie.data.store import EpisodeStore
 from reverie.data.windows import list_windows
 from reverie.models.dynamics.objective import DynamicsObjective
@@ -21,7 +21,7 @@ from reverie.models.objective import LossReport
 from reverie.parallel.precision import Precision, autocast
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig, make_optimizer
-from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit
+from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit, task_sampling
 from reverie.train.progress import Progress
 from reverie.train.state import Average, TrainState
 
@@ -38,6 +38,8 @@ class DynamicsTrainingConfig:
     """Windows per step and rank."""
     window_length: int = 12
     """Frames per window; longer than the context, so that windows that have slid are trained."""
+    task_weights: dict[str, float] = field(default_factory=dict)
+    """How often each task is drawn, relative to the others; empty draws all tasks alike."""
     precision: Precision = "float32"
     """``auto`` doubles the speed on CPUs and GPUs with bfloat16 instructions."""
 
@@ -106,7 +108,12 @@ def prepare_dynamics(
     objective.to(ranks.device)
     sampler = WindowSampler(
         list_windows(store.index, config.window_length),
-        SamplerConfig(batch_size=config.batch_size, seed=child_seed(seed, "dynamics", "windows")),
+        task_sampling(
+            config.task_weights,
+            around.folder,
+            batch_size=config.batch_size,
+            seed=child_seed(seed, "dynamics", "windows"),
+        ),
         rank=ranks.rank,
         num_ranks=ranks.num_ranks,
     )

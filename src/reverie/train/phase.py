@@ -15,6 +15,7 @@ from torch import nn
 from reverie.core.errors import CheckpointError, ConfigError
 from reverie.core.files import atomic_path, file_digest, write_json
 from reverie.core.metrics import MetricWriter
+from reverie.data.sampling import SamplerConfig
 from reverie.parallel.checkpoint import CheckpointFolder, check_tensors_fit
 from reverie.parallel.ranks import Ranks
 from reverie.train.loop import FitConfig, Hook, Training, fit, resume
@@ -124,6 +125,19 @@ def run_fit(
             audience=audience,
             hooks=hooks,
         )
+
+
+def task_sampling(
+    weights: dict[str, float], folder: Path, *, batch_size: int, seed: int
+) -> SamplerConfig:
+    """Draw windows by task: alike without weights, else by a weights file left in the folder."""
+    if not weights:
+        return SamplerConfig(batch_size=batch_size, seed=seed)
+    path = folder / "weights.json"
+    write_json(path, {"kind": "task", "weights": weights})
+    return SamplerConfig(
+        strategy="weighted", batch_size=batch_size, seed=seed, weights_file=str(path)
+    )
 
 
 def main_first(ranks: Ranks, work: Callable[[], None]) -> None:

@@ -12,7 +12,6 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from reverie.core.errors import ConfigError
-from reverie.core.files import write_json
 from reverie.core.seeds import child_seed
 from reverie.data.latents import FrameCache
 from reverie.data.sampling import SamplerConfig, WindowSampler
@@ -22,7 +21,7 @@ from reverie.models.objective import LossReport
 from reverie.models.tokenizer.objective import TokenizerObjective
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig, make_optimizer
-from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit
+from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit, task_sampling
 from reverie.train.state import Average, TrainState
 
 _NUM_MEASURED_BATCHES = 64
@@ -122,7 +121,12 @@ def prepare_tokenizer(
     objective = TokenizerObjective(tokenizer, latent_noise=config.latent_noise).to(ranks.device)
     sampler = WindowSampler(
         list_windows(store.index, config.window_length),
-        _sampling(config, cache_path.parent, seed=child_seed(seed, "tokenizer", "windows")),
+        task_sampling(
+            config.task_weights,
+            cache_path.parent,
+            batch_size=config.batch_size,
+            seed=child_seed(seed, "tokenizer", "windows"),
+        ),
         rank=ranks.rank,
         num_ranks=ranks.num_ranks,
     )
@@ -173,16 +177,6 @@ def measure_latent_std(
         ]
     )
     return float(raw.double().std())
-
-
-def _sampling(config: TokenizerTrainingConfig, folder: Path, *, seed: int) -> SamplerConfig:
-    if not config.task_weights:
-        return SamplerConfig(batch_size=config.batch_size, seed=seed)
-    path = folder / "weights.json"
-    write_json(path, {"kind": "task", "weights": config.task_weights})
-    return SamplerConfig(
-        strategy="weighted", batch_size=config.batch_size, seed=seed, weights_file=str(path)
-    )
 
 
 def _read(cache: FrameCache, refs: Sequence[WindowRef]) -> UInt8[Tensor, "b t h w 3"]:

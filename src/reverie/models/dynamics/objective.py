@@ -223,13 +223,14 @@ class DynamicsObjective(nn.Module):
         return self.flow.corrupt(latents, noise, labels.signal_level)
 
     def _weight(self, labels: Labels, guess: Guess | None) -> Float[Tensor, "b t"]:
-        """Return the ramp; where a guess is corrected, in units of the guess's expected error.
+        """Return the ramp, or where a guess is corrected, the precision of that guess.
 
-        Else the few frames that nothing is known of would drown all others: their expected error
-        is fifty times larger.
+        Errors then count in units of what is expected: else the few frames that nothing is known
+        of would drown all others, and nearly clean ones those that hang on the action.
         """
-        ramp = self.flow.loss_weight(labels.signal_level)
-        return ramp if guess is None else ramp / guess.std[:, :, 0, 0].float().square()
+        if guess is None:
+            return self.flow.loss_weight(labels.signal_level)
+        return guess.std[:, :, 0, 0].float() ** -2
 
     def _errors(
         self,
