@@ -40,7 +40,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Interrupted in the middle, so that both ranks also resume.
     for num_steps in (NUM_STEPS // 2, NUM_STEPS):
         finished = run_two_ranks(folder, num_steps)
-        assert finished.returncode == 0, finished.stderr[-2000:]
+        assert finished.returncode == 0, finished.stderr[-20_000:]
     return folder
 
 

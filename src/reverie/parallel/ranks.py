@@ -96,6 +96,8 @@ def setup_ranks(device: str = "auto") -> Iterator[Ranks]:
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Ranks(rank=dist.get_rank(), num_ranks=dist.get_world_size(), device=chosen)
+        # A rank that leaves before the others closes connections under them; gloo aborts on that.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 

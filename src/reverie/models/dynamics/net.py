@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from reverie.core.errors import ConfigError
 from reverie.models.dynamics.precondition import Guess, Previous, guess_clean
-from reverie.models.dynamics.shortcut import Labels, ShortcutConfig
+from reverie.models.dynamics.shortcut import Labels, ShortcutConfig, ShortcutFlow
 from reverie.nn.attention import KeysValues, PastBlock
 from reverie.nn.blocks import Stack, StackConfig
 
@@ -48,16 +48,23 @@ class DynamicsConfig:
 
     def __post_init__(self) -> None:
         """Refuse combinations that cannot work."""
-        if self.num_latent_tokens % self.packing:
+        if self.packing < 1 or self.num_latent_tokens % self.packing:
             raise ConfigError(
-                f"packing must divide the number of latent tokens, got {self.packing} and "
-                f"{self.num_latent_tokens}."
+                f"packing must be at least 1 and divide the number of latent tokens, got "
+                f"{self.packing} and {self.num_latent_tokens}."
             )
-        if not 0 < self.commit_level < self.shortcut.num_levels:
+        if self.context < 1 or min(self.num_registers, self.num_agents) < 0:
             raise ConfigError(
-                f"commit_level must lie between 1 and {self.shortcut.num_levels - 1}, got "
-                f"{self.commit_level}. Try {round(0.9 * self.shortcut.num_levels)}."
+                f"context must be at least 1 and num_registers and num_agents at least 0, got "
+                f"{self.context}, {self.num_registers} and {self.num_agents}."
             )
+        finest = self.shortcut.num_levels - 1
+        if not 0 < self.commit_level <= finest:
+            raise ConfigError(
+                f"commit_level must lie between 1 and {finest}, got {self.commit_level}. Try "
+                f"{min(finest, round(0.9 * self.shortcut.num_levels))}."
+            )
+        ShortcutFlow(config=self.shortcut).check_num_steps(self.num_flow_steps)
         if len(self.tasks) > self.language_dim:
             raise ConfigError(
                 f"{len(self.tasks)} tasks do not fit a one-hot of {self.language_dim} lanes."

@@ -56,6 +56,9 @@ _LEGS: tuple[tuple[Segment, ...], ...] = (
 _EARTH = (115, 90, 65)
 _CACTUS = (108, 138, 72)
 
+FULL_SCORE = 500
+"""Return that counts as a full score: one per step."""
+
 
 @dataclass(kw_only=True, slots=True)
 class CowboyState:
@@ -137,7 +140,7 @@ class Cowboy:
 
     def score(self, total_reward: float) -> float:
         """Return the part of the largest possible return."""
-        return min(max(total_reward / 500, 0.0), 1.0)
+        return min(max(total_reward / FULL_SCORE, 0.0), 1.0)
 
     def is_success(self) -> bool:
         """Return False: the benchmark defines no success here."""
