@@ -33,7 +33,7 @@ NARROW_PX = 84.0
 NO_STICKY = -1
 _CAP_STEPS = 499
 
-FULL_SCORE = 10
+GOOD_RETURN = 10
 """Return that counts as a full score."""
 
 
@@ -154,7 +154,7 @@ class Highway:
 
     def score(self, total_reward: float) -> float:
         """Return the part of the largest possible return."""
-        return min(max(total_reward / FULL_SCORE, 0.0), 1.0)
+        return min(max(total_reward / GOOD_RETURN, 0.0), 1.0)
 
     def is_success(self) -> bool:
         """Return False: the benchmark defines no success here."""
