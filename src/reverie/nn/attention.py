@@ -76,7 +76,7 @@ class Attention(nn.Module):
         """
         query, key, past = self.look(x, rotation)
         mixed = attend(query, key, past.values, mask)
-        return self.out(rearrange(mixed, "r p h c -> r p (h c)")), past
+        return self.out(mixed.flatten(-2)), past
 
     def step(
         self, x: Float[Tensor, "b n m"], rotation: Rotation, past: list[PastBlock]
@@ -104,7 +104,8 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "*rows p m"], rotation: Rotation
     ) -> tuple[Float[Tensor, "*rows p h c"], Float[Tensor, "*rows p g c"], KeysValues]:
         """Return rotated queries times their gain, rotated unit keys, and what a cache keeps."""
-        lanes = rearrange(self.project(x), "... (h c) -> ... h c", c=self.head_dim)
+        # Views instead of einops: thirty times a dreamed frame, its own cost would show.
+        lanes = self.project(x).unflatten(-1, (-1, self.head_dim))
         pointed = self.num_heads + self.num_kv_heads
         unit = functional.normalize(lanes[..., :pointed, :].float(), dim=-1).to(lanes.dtype)
         turned = rotation.turn(unit)
@@ -126,8 +127,7 @@ def attend(
     """
     if mask is not None and mask.ndim == 3:
         mask = mask[:, None]
-    queries = rearrange(query, "r p h c -> r h p c")
-    keys, values = (rearrange(x, "r p g c -> r g p c") for x in (key, value))
+    queries, keys, values = (x.transpose(1, 2) for x in (query, key, value))
     if query.device.type == "cpu" and query.shape[1] <= SHORT_SEQUENCE:
         mixed = _attend_plainly(queries, keys, values, mask)
     else:
@@ -139,7 +139,7 @@ def attend(
             scale=1.0,
             enable_gqa=keys.shape[1] != queries.shape[1],
         )
-    return rearrange(mixed, "r h p c -> r p h c")
+    return mixed.transpose(1, 2)
 
 
 def _attend_plainly(
@@ -152,7 +152,7 @@ def _attend_plainly(
     if repeats > 1:
         key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
     with torch.autocast(query.device.type, enabled=False):
-        logits = query.float() @ rearrange(key.float(), "r h p c -> r h c p")
+        logits = query.float() @ key.float().transpose(-1, -2)
         if mask is not None:
             logits = logits.masked_fill(~mask, -torch.inf)
         return (torch.softmax(logits, dim=-1) @ value.float()).to(value.dtype)

@@ -88,9 +88,8 @@ class Layer(nn.Module):
     ) -> Float[Tensor, "b t n m"]:
         """Let the tokens of each frame look at each other."""
         num_rows = x.shape[0]
-        tokens = rearrange(x, "b t n m -> (b t) n m")
-        mixed, _ = self.space(self.space_norm(tokens), places, mask)
-        return x + rearrange(mixed, "(b t) n m -> b t n m", b=num_rows)
+        mixed, _ = self.space(self.space_norm(x.flatten(0, 1)), places, mask)
+        return x + mixed.unflatten(0, (num_rows, -1))
 
     def mix_time(
         self,
