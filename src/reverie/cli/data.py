@@ -38,7 +38,7 @@ def show(store: Path, /, *, out: Path | None = None, rows: int = 2, columns: int
     sheet = draw_sheet(opened, rows_per_task=rows, num_columns=columns)
     _, content = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     write_bytes(out, content.tobytes())
-    Console().print(f"Saved {out} ({sheet.shape[1]}x{sheet.shape[0]} pixels).")
+    Console().print(f"Saved {out} ({sheet.shape[1]}x{sheet.shape[0]} pixels).", soft_wrap=True)
 
 
 def check(store: Path, /, *, repair: bool = False) -> int:

@@ -56,10 +56,11 @@ def demo(
     from reverie.cli.results import print_results
 
     print_results(console, result.numbers)
-    console.print(f"Report: {result.report}   ({time.perf_counter() - begun_s:.0f} s)")
+    seconds = time.perf_counter() - begun_s
+    console.print(f"Report: {result.report}   ({seconds:.0f} s)", soft_wrap=True)
     if json is not None:
         write_json(json, result.numbers)
-        console.print(f"Numbers: {json}")
+        console.print(f"Numbers: {json}", soft_wrap=True)
     if serve:
         from reverie.serve.server import serve as serve_page
 

@@ -61,9 +61,9 @@ def evaluate(
     from reverie.cli.results import print_results
 
     print_results(console, numbers)
-    console.print(f"Report: {out / 'report.html'}")
+    console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
     if fit_thresholds:
-        console.print(f"Limits: {folder / 'readings.json'}")
+        console.print(f"Limits: {folder / 'readings.json'}", soft_wrap=True)
     if json is not None:
         write_json(json, numbers)
-        console.print(f"Numbers: {json}")
+        console.print(f"Numbers: {json}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """Which process this is among those that train together, and what they agree on."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -99,6 +100,8 @@ def setup_ranks(device: str = "auto") -> Iterator[Ranks]:
         # A rank that leaves before the others closes connections under them; gloo aborts on that.
         dist.barrier()
     finally:
+        # DDP sits in reference cycles; gloo's threads must end before the interpreter does.
+        gc.collect()
         dist.destroy_process_group()
 
 
