@@ -12,7 +12,6 @@ from reverie.core.errors import ConfigError
 from reverie.core.seeds import child_seed
 from reverie.data.latents import LatentCache
 from reverie.data.loader import LoadedBatch, WindowReader
-from reverie.data.sampling import WindowSampler
 from reverie.data.store import EpisodeStore
 from reverie.data.windows import list_windows
 from reverie.models.dynamics.objective import DynamicsObjective
@@ -21,7 +20,7 @@ from reverie.models.objective import LossReport
 from reverie.parallel.precision import Precision, autocast
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig, make_optimizer
-from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit, task_sampling
+from reverie.train.phase import PhaseFolder, Surroundings, main_first, make_sampler, run_fit
 from reverie.train.progress import Progress
 from reverie.train.state import Average, TrainState
 
@@ -106,16 +105,13 @@ def prepare_dynamics(
             f"{net_config.context + net_config.context // 2}."
         )
     objective.to(ranks.device)
-    sampler = WindowSampler(
+    sampler = make_sampler(
         list_windows(store.index, config.window_length),
-        task_sampling(
-            config.task_weights,
-            around.folder,
-            batch_size=config.batch_size,
-            seed=child_seed(seed, "dynamics", "windows"),
-        ),
-        rank=ranks.rank,
-        num_ranks=ranks.num_ranks,
+        config.task_weights,
+        around.folder,
+        batch_size=config.batch_size,
+        seed=child_seed(seed, "dynamics", "windows"),
+        ranks=ranks,
     )
     reader = WindowReader(
         store=store, action_width=net_config.action_width, latents=latents, use_frames=False

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch import nn
 from reverie.core.errors import CheckpointError, ConfigError
 from reverie.core.files import atomic_path, file_digest, write_json
 from reverie.core.metrics import MetricWriter
-from reverie.data.sampling import SamplerConfig
+from reverie.data.sampling import SamplerConfig, WindowSampler
+from reverie.data.windows import WindowList
 from reverie.parallel.checkpoint import CheckpointFolder, check_tensors_fit
 from reverie.parallel.ranks import Ranks
 from reverie.train.loop import FitConfig, Hook, Training, fit, resume
@@ -127,17 +128,22 @@ def run_fit(
         )
 
 
-def task_sampling(
-    weights: dict[str, float], folder: Path, *, batch_size: int, seed: int
-) -> SamplerConfig:
-    """Draw windows by task: alike without weights, else by a weights file left in the folder."""
-    if not weights:
-        return SamplerConfig(batch_size=batch_size, seed=seed)
-    path = folder / "weights.json"
-    write_json(path, {"kind": "task", "weights": weights})
-    return SamplerConfig(
-        strategy="weighted", batch_size=batch_size, seed=seed, weights_file=str(path)
-    )
+def make_sampler(
+    windows: WindowList,
+    weights: dict[str, float],
+    folder: Path,
+    *,
+    batch_size: int,
+    seed: int,
+    ranks: Ranks,
+) -> WindowSampler:
+    """Draw this rank's windows by task: alike, or by weights, which are left in the folder."""
+    config = SamplerConfig(batch_size=batch_size, seed=seed)
+    if weights:
+        path = folder / "weights.json"
+        write_json(path, {"kind": "task", "weights": weights})
+        config = replace(config, strategy="weighted", weights_file=str(path))
+    return WindowSampler(windows, config, rank=ranks.rank, num_ranks=ranks.num_ranks)
 
 
 def main_first(ranks: Ranks, work: Callable[[], None]) -> None:

@@ -21,7 +21,7 @@ from reverie.models.objective import LossReport
 from reverie.models.tokenizer.objective import TokenizerObjective
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig, make_optimizer
-from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit, task_sampling
+from reverie.train.phase import PhaseFolder, Surroundings, main_first, make_sampler, run_fit
 from reverie.train.state import Average, TrainState
 
 _NUM_MEASURED_BATCHES = 64
@@ -119,16 +119,13 @@ def prepare_tokenizer(
     """
     ranks, seed = around.ranks, around.seed
     objective = TokenizerObjective(tokenizer, latent_noise=config.latent_noise).to(ranks.device)
-    sampler = WindowSampler(
+    sampler = make_sampler(
         list_windows(store.index, config.window_length),
-        task_sampling(
-            config.task_weights,
-            cache_path.parent,
-            batch_size=config.batch_size,
-            seed=child_seed(seed, "tokenizer", "windows"),
-        ),
-        rank=ranks.rank,
-        num_ranks=ranks.num_ranks,
+        config.task_weights,
+        cache_path.parent,
+        batch_size=config.batch_size,
+        seed=child_seed(seed, "tokenizer", "windows"),
+        ranks=ranks,
     )
     cache = FrameCache.build(store, cache_path) if ranks.is_main else None
     ranks.wait()

@@ -1,5 +1,7 @@
 """Paired windows put every frame where a dreamed frame is: this is what the laws compare."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch.testing import assert_close
 from reverie.models.dynamics.net import DynamicsConfig, FrameInputs
 from reverie.models.dynamics.objective import DynamicsObjective, ObjectiveConfig, RowPlan
 from reverie.models.dynamics.paired import PairedWindows, paired_mask
+from reverie.models.dynamics.precondition import Previous
 from reverie.models.dynamics.shortcut import Labels
 from reverie.nn.kv_cache import Cache
 from tests.support.dreams import SIZES, make_batch, make_net, random_latents, seeded, stir
@@ -20,6 +23,11 @@ ROWS = 2
 def labels_like(config: DynamicsConfig, latents: Tensor, level: int, exponent: int) -> Labels:
     levels = torch.full(latents.shape[:2], level)
     return Labels(levels, torch.full_like(levels, exponent))
+
+
+def previous(config: DynamicsConfig, committed: Tensor) -> Previous:
+    signal = torch.full((ROWS, 1), config.commit_level / config.shortcut.num_levels)
+    return Previous(committed[:, None], signal, torch.ones(ROWS, 1, dtype=torch.bool))
 
 
 def test_noisy_frames_see_themselves_and_committed_frames_before_them() -> None:
@@ -35,9 +43,13 @@ def test_noisy_frames_see_themselves_and_committed_frames_before_them() -> None:
     ]
 
 
-@pytest.mark.parametrize("config", SIZES.values(), ids=SIZES.keys())
+@pytest.mark.parametrize("uses_previous", [False, True])
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
 @torch.no_grad()
-def test_a_paired_frame_is_denoised_exactly_as_a_dreamed_one(config: DynamicsConfig) -> None:
+def test_a_paired_frame_is_denoised_exactly_as_a_dreamed_one(
+    size: DynamicsConfig, uses_previous: bool
+) -> None:
+    config = replace(size, uses_previous=uses_previous)
     net, count = make_net(config), 2 * config.context + 2
     stir(net)
     committed, noisy = random_latents(config, ROWS, count), random_latents(config, ROWS, count) + 1
@@ -52,10 +64,11 @@ def test_a_paired_frame_is_denoised_exactly_as_a_dreamed_one(config: DynamicsCon
         told = FrameInputs(inputs.actions[:, now], inputs.has_action[:, now], inputs.language)
         position, past = cache.blocks() if cache else (0, [[]] * config.stack.num_time_layers)
         label = Labels(labels.signal_level[:, now], labels.step_exponent[:, now])
-        dreamed, _, _ = net.step(noisy[:, time], label, told, position, past)
+        before = previous(config, committed[:, time - 1]) if time else None
+        dreamed, _, _ = net.step(noisy[:, time], label, told, position, past, before)
         assert_close(dreamed, clean[:, time], atol=1e-5, rtol=1e-5)
         label = Labels(held.signal_level[:, now], held.step_exponent[:, now])
-        _, features, kept = net.step(committed[:, time], label, told, position, past)
+        _, features, kept = net.step(committed[:, time], label, told, position, past, before)
         assert_close(features, agents[:, time], atol=1e-5, rtol=1e-5)
         cache = cache.commit(kept) if cache else Cache.from_window(kept, config.context)
 
