@@ -89,6 +89,12 @@ COMMANDS = (
         example="pocket",
     ),
     Command(
+        words="evaluate stats",
+        target="reverie.cli.stats:COMMANDS",
+        summary="Print pooled and within-task statistics of a CSV of clips.",
+        example="clips.csv",
+    ),
+    Command(
         words="play",
         target="reverie.cli.play:play",
         summary="Drive simulator and dream side by side in the browser.",
@@ -183,7 +189,9 @@ def find_function(words: list[str]) -> tuple[Callable[..., Any] | None, str, lis
     first = words[0]
     groups.target(first)
     members = {c.words.split()[1]: c for c in COMMANDS if c.words.startswith(f"{first} ")}
-    if not members:
+    is_command = any(command.words == first for command in COMMANDS)
+    if is_command and (len(words) == 1 or words[1] not in members):
+        # Such as `evaluate MODEL`, which has `evaluate stats FILE` beside it.
         return groups.load(first), first, words[1:]
     if len(words) == 1 or words[1] in ("--help", "-h"):
         return None, first, []

@@ -4,8 +4,8 @@ Pooled numbers mostly say which task a clip is from; that is why five numbers al
 Readings that are not finite are dropped and counted, never replaced.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -71,6 +71,8 @@ class FiveNumbers:
     num_clips: int
     num_dropped: int
     """Clips without a finite reading or outcome."""
+    by_task: Mapping[str, float] = field(default_factory=dict)
+    """The value of every task that has one of its own."""
 
 
 def spearman_numbers(
@@ -83,10 +85,13 @@ def spearman_numbers(
     kept = np.isfinite(readings) & np.isfinite(gains)
     names = np.asarray(tasks)[kept]
     values, outcome = readings[kept], gains[kept]
-    groups = [names == name for name in dict.fromkeys(names.tolist())]
-    within = [
-        spearman(values[group], outcome[group]) for group in groups if group.sum() >= min_clips
-    ]
+    by_name = {name: names == name for name in dict.fromkeys(names.tolist())}
+    groups = list(by_name.values())
+    within = {
+        name: spearman(values[group], outcome[group])
+        for name, group in by_name.items()
+        if group.sum() >= min_clips
+    }
     medians = [[float(np.median(x[group])) for group in groups] for x in (values, outcome)]
     ranks = [_task_ranks(x, groups) for x in (values, outcome)]
     others = _mean_of_others(outcome, groups)
@@ -121,13 +126,13 @@ def auroc_numbers(
     kept = np.isfinite(readings) & np.isfinite(outcomes)
     names = np.asarray(tasks)[kept]
     values, positive, outcome = readings[kept], np.asarray(labels)[kept] > 0, outcomes[kept]
-    groups = [names == name for name in dict.fromkeys(names.tolist())]
-    within = [
-        auroc(values[group], positive[group])
-        for group in groups
-        if group.sum() >= min_clips
-        and MIN_BASE_RATE <= positive[group].mean() <= 1.0 - MIN_BASE_RATE
-    ]
+    by_name = {name: names == name for name in dict.fromkeys(names.tolist())}
+    groups = list(by_name.values())
+    within = {
+        name: auroc(values[group], positive[group])
+        for name, group in by_name.items()
+        if group.sum() >= min_clips and _is_mixed(positive[group])
+    }
     medians = np.array([np.median(values[group]) for group in groups])
     mostly = np.array([positive[group].mean() > 0.5 for group in groups])
     return _five(
@@ -141,14 +146,21 @@ def auroc_numbers(
     )
 
 
+def _is_mixed(positive: Shaped[np.ndarray, " n"]) -> bool:
+    # In counts: a share of exactly 10 % must not be lost to rounding.
+    fewer = min(int(positive.sum()), int((~positive).sum()))
+    return fewer >= MIN_BASE_RATE * len(positive) - 1e-9
+
+
 def _five(
-    within: list[float],
+    within: Mapping[str, float],
     *,
     is_wrong: Callable[[float], bool],
     kept: Shaped[np.ndarray, " n"],
     **numbers: float,
 ) -> FiveNumbers:
-    finite = [value for value in within if np.isfinite(value)]
+    by_task = {name: value for name, value in within.items() if np.isfinite(value)}
+    finite = list(by_task.values())
     nothing = float("nan")
     return FiveNumbers(
         within_mean=float(np.mean(finite)) if finite else nothing,
@@ -157,6 +169,7 @@ def _five(
         num_tasks_within=len(finite),
         num_clips=int(kept.sum()),
         num_dropped=int((~kept).sum()),
+        by_task=by_task,
         **numbers,
     )
 

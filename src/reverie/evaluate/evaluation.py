@@ -17,15 +17,22 @@ from reverie.evaluate.metrics import (
     IGNORED_RATIO,
     ClipGains,
     Drift,
+    action_ratio,
     measure_drift,
     onsets,
     psnr,
     step_gains,
 )
-from reverie.evaluate.predictors import TaskReadings, compare_predictors, step_readings
+from reverie.evaluate.predictors import (
+    TaskReadings,
+    clip_readings,
+    compare_predictors,
+    step_readings,
+)
 from reverie.evaluate.reconstruction import Reconstruction, real_motion, reconstruct
 from reverie.evaluate.rollout import Rollout, RolloutConfig, dream_clips, fit_config, measure_fps
 from reverie.evaluate.statistics import bootstrap_mean
+from reverie.evaluate.table import GAIN, RATIO, ClipTable
 from reverie.hallucination.thresholds import TaskThresholds, fit_task
 from reverie.models.api import WorldModel
 
@@ -217,6 +224,29 @@ def all_numbers(tasks: Sequence[TaskEvaluation]) -> dict[str, Any]:
         "predictors": {score.name: plain(asdict(score)) for score in scores},
         "misses": {task.task: misses for task in tasks if (misses := list_misses(task))},
     }
+
+
+def clip_table(tasks: Sequence[TaskEvaluation]) -> ClipTable:
+    """Return one row a clip: ratio, readings over the clip's mean motion, gain (may be NaN)."""
+    names = {"u_r/clip": "u_r_norm", "u_f/clip": "u_f_norm", "u_s/clip": "u_s_norm", "m": "m"}
+    columns: dict[str, list[Float[np.ndarray, " clips"]]] = {RATIO: [], GAIN: []}
+    for task in tasks:
+        readings = clip_readings(task.readings)
+        # Windows are listed clip by clip, as many in each.
+        errors = [
+            values.reshape(task.clips.num_clips, -1)
+            for values in (task.following.true, task.following.others["shuffled"])
+        ]
+        ratios = [action_ratio(true, other) for true, other in zip(*errors, strict=True)]
+        columns[RATIO].append(np.array(ratios))
+        columns[GAIN].append(task.gains.moving_gain)
+        nothing = np.full(task.clips.num_clips, np.nan)
+        for name, column in names.items():
+            columns.setdefault(column, []).append(readings.get(name, nothing))
+    return ClipTable(
+        tasks=tuple(task.task for task in tasks for _ in range(task.clips.num_clips)),
+        values={name: np.concatenate(parts) for name, parts in columns.items()},
+    )
 
 
 def list_misses(task: TaskEvaluation) -> list[str]:

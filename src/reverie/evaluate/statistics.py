@@ -1,6 +1,7 @@
 """Means and intervals over runs and tasks (the formulas of rliable, arXiv 2108.13264)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -42,6 +43,71 @@ def stratified_bootstrap(
         for _ in range(num_draws)
     ]
     return _interval(np.array(draws))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A difference between two ways, paired by seed."""
+
+    mean: float
+    low: float
+    high: float
+    """Ends of the 95 % bootstrap interval of the mean."""
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True where the whole interval lies on one side of zero."""
+        return self.low > 0.0 or self.high < 0.0
+
+
+def paired_difference(
+    first: Float[np.ndarray, "tasks seeds"],
+    second: Float[np.ndarray, "tasks seeds"],
+    *,
+    rng: np.random.Generator,
+    num_draws: int = NUM_DRAWS,
+) -> Difference:
+    """Compare two ways that share their seeds: the mean of ``first - second``, with interval.
+
+    Seeds are drawn again inside each task. With one seed a task nothing can be said of its spread:
+    the interval is not-a-number.
+    """
+    differences = first - second
+    if differences.shape[1] < 2:
+        return Difference(mean=float(differences.mean()), low=float("nan"), high=float("nan"))
+    low, high = stratified_bootstrap(
+        differences, lambda drawn: float(drawn.mean()), rng=rng, num_draws=num_draws
+    )
+    return Difference(mean=float(differences.mean()), low=low, high=high)
+
+
+def bootstrap_grouped(
+    values: Float[np.ndarray, "columns n"],
+    groups: Sequence[str],
+    statistic: Callable[[Float[np.ndarray, "columns m"]], float],
+    *,
+    rng: np.random.Generator,
+    num_draws: int = NUM_DRAWS,
+) -> tuple[float, float]:
+    """Return a percentile interval of a clip-level statistic: draw tasks, then clips of each.
+
+    Draws whose statistic is undefined are left out; with fewer than two groups the interval is
+    not-a-number, because nothing is known of the spread over tasks.
+    """
+    names = np.asarray(groups)
+    members = [np.flatnonzero(names == name) for name in dict.fromkeys(groups)]
+    if len(members) < 2:
+        return float("nan"), float("nan")
+    draws: list[float] = []
+    for _ in range(num_draws):
+        chosen = rng.integers(0, len(members), len(members))
+        rows = [
+            members[group][rng.integers(0, len(members[group]), len(members[group]))]
+            for group in chosen
+        ]
+        draws.append(statistic(values[:, np.concatenate(rows)]))
+    finite = np.array([draw for draw in draws if np.isfinite(draw)])
+    return _interval(finite) if finite.size else (float("nan"), float("nan"))
 
 
 def bootstrap_mean(

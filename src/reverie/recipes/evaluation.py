@@ -26,10 +26,12 @@ from reverie.evaluate.evaluation import (
     EvaluationConfig,
     TaskEvaluation,
     all_numbers,
+    clip_table,
     evaluate_task,
 )
 from reverie.evaluate.live import LiveConfig, collect_heldout, measure_control
 from reverie.evaluate.report import ClipPicture, write_report
+from reverie.evaluate.table import write_clip_table
 from reverie.hallucination.thresholds import Thresholds, load_thresholds, reading_setup
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import load_world_model
@@ -258,12 +260,14 @@ def write_results(
 
     Args:
         tasks: What was measured.
-        out: Folder; ``evaluation.json``, ``report.html`` and ``pictures/`` go there.
+        out: Folder; ``evaluation.json``, ``clips.csv``, ``report.html`` and ``pictures/`` go
+            there.
         title: Of the report.
         facts: Lines below the title, such as the model's folder.
     """
     numbers = all_numbers(tasks)
     write_json(out / "evaluation.json", numbers)
+    write_clip_table(out / "clips.csv", clip_table(tasks))
     pictures = [picture for task in tasks for picture in draw_clips(task, out / "pictures")]
     write_report(out / "report.html", tasks, numbers, pictures, title=title, facts=facts)
     return numbers
