@@ -39,3 +39,7 @@ class StaleStateError(ReverieError, RuntimeError):
 
 class PortInUseError(ReverieError, OSError):
     """The address that a server was asked to listen on is taken."""
+
+
+class MissingDriverError(ReverieError, RuntimeError):
+    """A system library, such as a graphics driver, that a simulator needs is not there."""
