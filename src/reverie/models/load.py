@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -29,6 +29,7 @@ FORMAT_VERSION = 1
 MANIFEST = "model.json"
 CARD = "card.md"
 PARTS = ("tokenizer", "dynamics")
+StoredPrecision = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +60,7 @@ def save_world_model(
     card: str = "",
     metrics: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    precision: StoredPrecision = "float32",
 ) -> ModelManifest:
     """Write a world model as a folder that ``load_world_model`` reads.
 
@@ -69,13 +71,19 @@ def save_world_model(
         card: The model card, Markdown.
         metrics: Held-out numbers.
         provenance: Data, seeds, commands.
+        precision: Of the parameters on disk; ``float16`` halves the files and rounds the world's
+            own parameters too, so that what is measured afterwards is what was written.
     """
+    if precision == "float16":
+        _round_parameters(world)
     parts = {"tokenizer": _tokenizer_module(world), "dynamics": _dynamics_module(world)}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, module in parts.items():
+        halved = set(dict(module.named_parameters())) if precision == "float16" else set()
         tensors = {
-            key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()
+            key: (value.half() if key in halved else value).detach().cpu().contiguous()
+            for key, value in module.state_dict().items()
         }
         with atomic_path(folder / f"{name}.safetensors") as temporary:
             save_file(tensors, temporary)
@@ -194,6 +202,12 @@ def weights_hash(module: nn.Module) -> str:
         pieces.append(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         pieces.append(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest(b"\0".join(pieces))
+
+
+@torch.no_grad()
+def _round_parameters(module: nn.Module) -> None:
+    for value in module.parameters():
+        value.copy_(value.half())
 
 
 def _load_part(folder: Path, name: str, checksums: Mapping[str, str], module: nn.Module) -> None:

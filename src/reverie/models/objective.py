@@ -45,8 +45,8 @@ class RunningRms(nn.Module):
                 joined = joined / torch.distributed.get_world_size()
             self.mean_square.mul_(DECAY).add_(joined.square(), alpha=1 - DECAY)
             self.num_updates.add_(1)
-        if not int(self.num_updates):
-            return loss
-        correction = 1 - DECAY ** int(self.num_updates)
+        # All of it stays on the device: a number asked for here would make a GPU's queue run dry.
+        correction = 1 - DECAY ** self.num_updates.double()
         scale = (self.mean_square / correction).sqrt().clamp_min(1e-12)
+        scale = torch.where(self.num_updates > 0, scale, torch.ones_like(scale))
         return loss / scale.to(loss.dtype)

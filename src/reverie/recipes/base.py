@@ -14,6 +14,7 @@ from reverie.envs.registry import task_spec
 from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.objective import ObjectiveConfig
+from reverie.models.load import StoredPrecision
 from reverie.models.tokenizer.conv import ConvTokenizerConfig
 from reverie.recipes.evaluation import EvaluationOrder
 from reverie.train.dynamics import DynamicsTrainingConfig
@@ -42,6 +43,8 @@ class RunConfig:
     dynamics_training: DynamicsTrainingConfig
     evaluation: EvaluationOrder = field(default_factory=EvaluationOrder)
     """What is measured at the end, on fresh episodes; changing it repeats only that."""
+    stored_precision: StoredPrecision = "float32"
+    """Of the weights in the finished model's files; ``float16`` halves what is shipped."""
 
 
 def check_run(config: RunConfig) -> None:

@@ -47,7 +47,13 @@ def export_measured(
         return
     order, tasks = config.evaluation, config.data.tasks
     # Written first: a model that can be played is there even if measuring is interrupted.
-    save_world_model(folder, world, card=_card(config, {}), provenance=_provenance(config))
+    save_world_model(
+        folder,
+        world,
+        card=_card(config, {}),
+        provenance=_provenance(config),
+        precision=config.stored_precision,
+    )
     measured: list[TaskEvaluation] = []
 
     def show(task: TaskEvaluation) -> None:
@@ -65,6 +71,7 @@ def export_measured(
         card=_card(config, numbers),
         metrics=numbers,
         provenance=_provenance(config),
+        precision=config.stored_precision,
     )
     fit_thresholds(folder, world, evaluations)
     write_json(mark, key)

@@ -226,6 +226,7 @@ def _dynamics_config(config: RunConfig) -> dict[str, Any]:
     whole = to_dict(config)
     whole.pop("held_out_episodes_per_task")
     whole.pop("evaluation")
+    whole.pop("stored_precision")
     return _without_clocks(whole)
 
 

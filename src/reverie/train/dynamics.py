@@ -12,11 +12,14 @@ from reverie.core.errors import ConfigError
 from reverie.core.seeds import child_seed
 from reverie.data.latents import LatentCache
 from reverie.data.loader import LoadedBatch, WindowReader
+from reverie.data.resident import ResidentReader
 from reverie.data.store import EpisodeStore
 from reverie.data.windows import list_windows
+from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.objective import DynamicsObjective
 from reverie.models.load import weights_hash
 from reverie.models.objective import LossReport
+from reverie.parallel.memory import fits_beside_training
 from reverie.parallel.precision import Precision, autocast
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig, make_optimizer
@@ -113,9 +116,7 @@ def prepare_dynamics(
         seed=child_seed(seed, "dynamics", "windows"),
         ranks=ranks,
     )
-    reader = WindowReader(
-        store=store, action_width=net_config.action_width, latents=latents, use_frames=False
-    )
+    reader = _make_reader(store, latents, net_config, ranks.device)
     rng = torch.Generator(ranks.device)
     rng.manual_seed(child_seed(seed, "dynamics", "loss", ranks.rank))
 
@@ -139,6 +140,19 @@ def prepare_dynamics(
         frames_per_step=config.batch_size * config.window_length,
         optim=config.optim,
         config=run_config,
+    )
+
+
+def _make_reader(
+    store: EpisodeStore, latents: LatentCache, config: DynamicsConfig, device: torch.device
+) -> WindowReader | ResidentReader:
+    """Read windows from disk, or from the device where everything fits there."""
+    latent_bytes = 2 * config.num_latent_tokens * config.num_latent_channels
+    lane_bytes = 4 * config.action_width + 4 + 2
+    if fits_beside_training(store.num_frames * (latent_bytes + lane_bytes), device):
+        return ResidentReader(store, latents, action_width=config.action_width, device=device)
+    return WindowReader(
+        store=store, action_width=config.action_width, latents=latents, use_frames=False
     )
 
 

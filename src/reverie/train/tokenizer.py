@@ -1,7 +1,8 @@
 """Phase 1: a tokenizer learns to paint back the frames of a store, and its latents are measured."""
 
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 from reverie.core.errors import ConfigError
 from reverie.core.seeds import child_seed
 from reverie.data.latents import FrameCache
+from reverie.data.resident import resident_frames
 from reverie.data.sampling import SamplerConfig, WindowSampler
 from reverie.data.store import EpisodeStore
 from reverie.data.windows import WindowRef, list_windows
 from reverie.models.objective import LossReport
 from reverie.models.tokenizer.objective import TokenizerObjective
+from reverie.parallel.memory import fits_beside_training
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig, make_optimizer
 from reverie.train.phase import PhaseFolder, Surroundings, main_first, make_sampler, run_fit
@@ -130,6 +133,7 @@ def prepare_tokenizer(
     cache = FrameCache.build(store, cache_path) if ranks.is_main else None
     ranks.wait()
     cache = cache or FrameCache.build(store, cache_path)
+    read = _make_reader(store, cache, ranks.device)
     rng = torch.Generator(ranks.device)
     rng.manual_seed(child_seed(seed, "tokenizer", "loss", ranks.rank))
 
@@ -145,7 +149,7 @@ def prepare_tokenizer(
             rng=rng,
             sampler=sampler,
         ),
-        next_batch=lambda: _read(cache, sampler.next_batch()).to(ranks.device),
+        next_batch=lambda: read(sampler.next_batch()),
         compute_loss=compute_loss,
         frames_per_step=config.batch_size * config.window_length,
         optim=config.optim,
@@ -174,6 +178,15 @@ def measure_latent_std(
         ]
     )
     return float(raw.double().std())
+
+
+def _make_reader(
+    store: EpisodeStore, cache: FrameCache, device: torch.device
+) -> Callable[[Sequence[WindowRef]], UInt8[Tensor, "b t h w 3"]]:
+    """Read frames from disk, or from the device where all of them fit there."""
+    if fits_beside_training(store.num_frames * math.prod(store.frame_spec.shape), device):
+        return resident_frames(store, cache, device)
+    return lambda refs: _read(cache, refs).to(device)
 
 
 def _read(cache: FrameCache, refs: Sequence[WindowRef]) -> UInt8[Tensor, "b t h w 3"]:

@@ -122,3 +122,44 @@ def test_a_frame_changes_no_loss_of_earlier_frames() -> None:
     )
     assert torch.equal(before[:, :-1], after[:, :-1])
     assert not torch.allclose(before[:, -1], after[:, -1])
+
+
+def test_dreamed_context_holds_one_step_dreams_in_some_frames_of_the_last_rows_only() -> None:
+    objective = make(paired_fraction=1.0)
+    config, flow = objective.net.config, objective.flow
+    latents, inputs = random_latents(config, 4, 9), inputs_for(config, 4, 9)
+    held = labels_like(config, latents, config.commit_level, config.shortcut.finest_exponent)
+    committed = flow.corrupt(latents, torch.zeros_like(latents), held.signal_level)
+    windows = PairedWindows(objective.net, committed, inputs)
+    mixed = objective._dream_context(latents, windows, 1, seeded(5))
+    noise = torch.randn(3, *latents.shape[1:], generator=seeded(5))
+    coarsest = labels_like(config, latents[1:], 0, 0)
+    dreamed = windows.rows(slice(1, None)).denoise(noise, coarsest)[0].clamp(-2.5, 2.5)
+    is_real = (mixed[1:] == latents[1:]).flatten(2).all(dim=2)
+    assert torch.equal(mixed[0], latents[0])
+    assert bool(is_real[:, 0].all())
+    assert 0 < int(is_real[:, 1:].sum()) < is_real[:, 1:].numel()
+    assert_close(mixed[1:][~is_real], dreamed[~is_real], atol=1e-5, rtol=1e-5)
+
+
+def test_rows_with_dreamed_context_still_aim_at_the_real_next_frame() -> None:
+    objective = make(paired_fraction=1.0, dreamed_context_fraction=1.0, bootstrap_fraction=0.0)
+    config = objective.net.config
+    latents, inputs = random_latents(config, 4, 6), inputs_for(config, 4, 6)
+    with torch.no_grad():
+        for value in objective.net.flow_head.parameters():
+            value.zero_()
+    part = objective._paired_rows(latents, inputs, True, seeded(3))
+    # A network that says zero is wrong by the real frame itself, whatever stands before it.
+    assert_close(part.error, latents.square().mean(dim=(2, 3)))
+
+
+def test_dreamed_context_waits_until_coarse_steps_are_trained() -> None:
+    plain = make(paired_fraction=1.0)
+    eager = make(paired_fraction=1.0, dreamed_context_fraction=1.0)
+    config = plain.net.config
+    latents, inputs = random_latents(config, 4, 6), inputs_for(config, 4, 6)
+    early = [o._paired_rows(latents, inputs, False, seeded(3)).error for o in (plain, eager)]
+    late = [o._paired_rows(latents, inputs, True, seeded(3)).error for o in (plain, eager)]
+    assert torch.equal(*early)
+    assert not torch.allclose(*late)

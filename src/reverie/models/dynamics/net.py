@@ -151,11 +151,11 @@ class DynamicsNet(nn.Module):
         """Return instruction embeddings: the given ones, else one-hot by task (zeros if new)."""
         if language is not None:
             return language.to(device)
-        rows = torch.zeros(len(tasks), self.config.language_dim, device=device)
+        rows = torch.zeros(len(tasks), self.config.language_dim)
         for row, task in enumerate(tasks):
             if task in self.config.tasks:
                 rows[row, self.config.tasks.index(task)] = 1.0
-        return rows
+        return rows.to(device)
 
     def forward(
         self,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from reverie.core.batch import Batch
 from reverie.core.errors import ConfigError
-from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, RewardHead
+from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, RewardHead, masked_mean
 from reverie.models.dynamics.net import DynamicsNet, FrameInputs
 from reverie.models.dynamics.paired import PairedWindows
 from reverie.models.dynamics.precondition import Guess
@@ -36,6 +36,10 @@ class ObjectiveConfig:
     """Share of rows in which every noisy frame sees committed frames before it, as in a dream (see
     ``paired``). Such a row costs two, and teaches a small model to obey actions far sooner; the
     other shares divide the rest of the batch. The committed half also trains the heads."""
+    dreamed_context_fraction: float = 0.0
+    """Share of paired rows whose committed frames are, at random, the model's own one-step dreams
+    instead of real ones, once coarse steps are trained. The target stays the real next frame: what
+    is learned is to go on from small errors of one's own. Needs one more forward of these rows."""
     head_fraction: float = 0.25
     """Share of rows that train the heads, once they have started."""
     head_start: float = 0.6
@@ -146,10 +150,11 @@ class DynamicsObjective(nn.Module):
             has_coarse = step >= self.config.first_bootstrap_step
             parts.append(self._paired_rows(latents[rows], inputs, has_coarse, rng))
         weighted = torch.cat([(part.weight * part.error).flatten() for part in parts]).mean()
-        errors = torch.cat([part.error.detach()[part.is_finest] for part in parts])
+        errors = torch.cat([part.error.detach().flatten() for part in parts])
+        finest = torch.cat([part.is_finest.flatten() for part in parts])
         terms = {
             "flow": weighted.detach(),
-            "finest_mse": errors.mean(),
+            "finest_mse": masked_mean(errors, finest),
             "clamped_share": torch.stack([part.clamped for part in parts]).mean(),
         }
         total = self.flow_rms(weighted)
@@ -199,6 +204,11 @@ class DynamicsObjective(nn.Module):
             torch.full_like(labels.signal_level, config.commit_level), labels.step_exponent
         )
         windows = PairedWindows(self.net, self._corrupt(latents, held, rng), inputs)
+        num_dreamed = round(self.config.dreamed_context_fraction * shape[0]) if has_coarse else 0
+        if num_dreamed:
+            # The last rows: the first ones have coarse targets of their own.
+            known = self._dream_context(latents, windows, shape[0] - num_dreamed, rng)
+            windows = PairedWindows(self.net, self._corrupt(known, held, rng), inputs)
         noisy = self._corrupt(latents, labels, rng)
         clean, agents = windows.denoise(noisy, labels)
         target = latents
@@ -215,6 +225,30 @@ class DynamicsObjective(nn.Module):
             target = torch.cat([aimed, latents[num_coarse:]])
         weight = self._weight(labels, windows.guess(noisy, labels))
         return self._errors(clean, target, labels, weight, agents)
+
+    @torch.no_grad()
+    def _dream_context(
+        self,
+        latents: Float[Tensor, "b t n d"],
+        windows: PairedWindows,
+        first_row: int,
+        rng: torch.Generator,
+    ) -> Float[Tensor, "b t n d"]:
+        """Replace about half of the frames from ``first_row`` on by one-step dreams of them.
+
+        The first frame of a window stays real: nothing is known before it.
+        """
+        rows, num_frames = slice(first_row, None), latents.shape[1]
+        real = latents[rows]
+        zeros = torch.zeros(real.shape[:2], dtype=torch.long, device=real.device)
+        noise = torch.randn(real.shape, generator=rng, device=rng.device).to(real)
+        dreamed, _ = windows.rows(rows).denoise(noise, Labels(zeros, zeros))
+        dreamed = dreamed.clamp(-self.latent_limit, self.latent_limit).to(real)
+        chance = torch.rand((len(real), num_frames), generator=rng, device=rng.device)
+        chance[:, 0] = 1.0
+        is_dreamed = (chance < 0.5).to(real.device)  # noqa: PLR2004
+        mixed = torch.where(is_dreamed[:, :, None, None], dreamed, real)
+        return torch.cat([latents[:first_row], mixed])
 
     def _corrupt(
         self, latents: Float[Tensor, "b t n d"], labels: Labels, rng: torch.Generator
