@@ -91,7 +91,14 @@ def train(folder: Path, batch_size: int, num_steps: int, ranks: Ranks) -> None:
     )
 
 
+def threads_of_group() -> list[str]:
+    """Names of this process's threads that serve a process group."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name or "tcpstore" in name]
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with setup_ranks("cpu") as joined:
         train(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), joined)
+    print(*threads_of_group(), sep="\n")

@@ -1,11 +1,14 @@
 """Which process this is among those that train together, and what they agree on."""
 
 import gc
+import importlib
+import inspect
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -48,9 +51,11 @@ class Ranks:
         """
         if self.num_ranks == 1:
             return objective
-        return DistributedDataParallel(
-            objective, broadcast_buffers=False, find_unused_parameters=True
-        )
+        known = inspect.signature(DistributedDataParallel.__init__).parameters
+        # torch 2.13 renames the option; the old name warns there and is all that 2.11 knows.
+        name = next(n for n in ("forward_sync_buffers", "broadcast_buffers") if n in known)
+        options: dict[str, Any] = {name: False, "find_unused_parameters": True}
+        return DistributedDataParallel(objective, **options)
 
     def agree(self, *flags: bool) -> tuple[bool, ...]:
         """Return, for each flag, whether any rank raised it. Every rank must call this together."""
@@ -94,6 +99,10 @@ def setup_ranks(device: str = "auto") -> Iterator[Ranks]:
             f"processes with torchrun, or unset WORLD_SIZE to train as one process."
         )
     chosen = choose_device(device, local_rank=int(os.environ["LOCAL_RANK"]))
+    # Its functions take the group of the moment of the import as default arguments. Imported later
+    # (DDP does), they would keep the group and its threads alive until the interpreter is gone, and
+    # a thread that then asks for the interpreter's lock ends the process with SIGABRT.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Ranks(rank=dist.get_rank(), num_ranks=dist.get_world_size(), device=chosen)
