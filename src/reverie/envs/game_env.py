@@ -54,6 +54,20 @@ class Game(Protocol):
         ...
 
 
+@runtime_checkable
+class Simulation(Game, Protocol):
+    """A game that lives in a foreign simulator.
+
+    ``state`` is a property: reading it saves the simulator, setting it restores it. Frames are
+    drawn at the size that the factory was given, never resampled here; drawing twice changes
+    nothing.
+    """
+
+    def close(self) -> None:
+        """Release the simulator and what it draws with."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class GameSnapshot:
     """Everything that a ``GameEnv`` needs to go on from a moment."""
@@ -65,7 +79,7 @@ class GameSnapshot:
     num_steps: int
     is_finished: bool
     native_frame: UInt8[np.ndarray, "h w 3"]
-    """Not resampled, so that environments of other frame sizes can restore it as well."""
+    """As the game drew it, so that environments of other frame sizes can restore it as well."""
 
 
 class GameEnv:
@@ -145,10 +159,14 @@ class GameEnv:
         self._num_steps = snapshot.num_steps
         self._is_finished = snapshot.is_finished
         self._native_frame = snapshot.native_frame
+        if isinstance(self.game, Simulation) and self._native_frame.shape != self.frame_spec.shape:
+            return self._draw()
         return _resampled(self._native_frame, self.frame_spec)
 
     def close(self) -> None:
-        """Release nothing: a game holds only memory."""
+        """Release the simulator; a game of ours holds only memory."""
+        if isinstance(self.game, Simulation):
+            self.game.close()
 
     def _draw(self) -> UInt8[np.ndarray, "h w 3"]:
         self._native_frame = self.game.draw(self._rng)

@@ -16,7 +16,7 @@ from reverie.envs.mujoco_renderer import (
     RenderQuality,
     prepare_mujoco,
 )
-from reverie.envs.mujoco_state import restore_physics, save_physics
+from reverie.envs.mujoco_state import PhysicsState, restore_physics, save_physics
 
 pytest.importorskip("dm_control")
 
@@ -40,7 +40,7 @@ class Scene:
         self.data: Any = self.env.physics.data._data
         self.env.reset()
         shape = self.env.action_spec().shape
-        self.moments: list[tuple[np.ndarray, np.ndarray]] = []
+        self.moments: list[tuple[PhysicsState, np.ndarray]] = []
         for push, count in ((0.3, 12), (-1.0, 2)):
             for _ in range(count):
                 self.env.step(np.full(shape, push))
@@ -107,8 +107,7 @@ def test_frames_have_the_wanted_size_and_show_the_same_scene(
     small = draw(scene, quality, FrameSpec(height_px=56, width_px=56))
     assert small.shape == (56, 56, 3)
     reduced = scene.own_picture.reshape(56, 4, 56, 4, 3).mean(axis=(1, 3))
-    # One sample a pixel makes stars of the sky and thin limbs come and go at this size.
-    assert difference(small, reduced) < (12.0 if quality == "fast" else 6.0)
+    assert difference(small, reduced) < 1.5
     assert draw(scene, quality, FrameSpec(height_px=37, width_px=91)).shape == (37, 91, 3)
 
 
@@ -125,7 +124,7 @@ def test_drawing_leaves_model_and_state_alone(scene: Scene) -> None:
         quality.numstacks,
     )
     assert size == (scene.model.vis.global_.offwidth, scene.model.vis.global_.offheight)
-    np.testing.assert_array_equal(save_physics(scene.model, scene.data), state)
+    assert_same_state(save_physics(scene.model, scene.data), state)
 
 
 def test_a_free_camera_looks_where_it_is_told(scene: Scene) -> None:
@@ -169,24 +168,38 @@ def test_an_unknown_quality_is_refused_with_the_names(
         MujocoRenderer(scene.model, NATIVE, camera=0, quality="nice")  # pyright: ignore
 
 
+def assert_same_state(left: PhysicsState, right: PhysicsState) -> None:
+    np.testing.assert_array_equal(left.integration, right.integration)
+    for one, other in zip(left.places, right.places, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(left.furniture, right.furniture, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_restored_physics_go_on_bit_for_bit(scene: Scene) -> None:
     rng = np.random.default_rng(0)
     controls = rng.uniform(-1.0, 1.0, (40, scene.model.nu))
-    saved = save_physics(scene.model, scene.data)
+    mujoco = prepare_mujoco()
 
-    def play() -> list[np.ndarray]:
+    def play() -> list[PhysicsState]:
         states = []
         for control in controls:
-            scene.env.physics.set_control(control)
-            scene.env.physics.step()
+            scene.data.ctrl[:] = control
+            # Leaves the places one step behind, unlike dm_control's own stepping.
+            mujoco.mj_step(scene.model, scene.data, nstep=3)
             states.append(save_physics(scene.model, scene.data))
         return states
 
+    play()
+    saved = save_physics(scene.model, scene.data)
     first = play()
     for _ in range(2):
+        scene.model.geom_rgba[:] = 0.5
         restore_physics(scene.model, scene.data, saved)
-        np.testing.assert_array_equal(save_physics(scene.model, scene.data), saved)
-        np.testing.assert_array_equal(play(), first)
+        assert_same_state(save_physics(scene.model, scene.data), saved)
+        for one, other in zip(play(), first, strict=True):
+            assert_same_state(one, other)
+    scene.show(0)
 
 
 def in_fresh_interpreter(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
