@@ -1,7 +1,7 @@
 """``reverie evaluate stats``: what a table of clips says about its predictors."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +93,24 @@ def print_statistics(console: Console, numbers: Mapping[str, Any]) -> None:
 
 def _table(predictors: Mapping[str, Mapping[str, Any]], prefix: str, title: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in predictors:
         table.add_column(name, justify="right", no_wrap=True)
     for label, key in _ROWS:
         cells = [_cell(item, f"{prefix}_{key}") for item in predictors.values()]
         table.add_row(label, *cells)
+        if any(f"{prefix}_{key}_interval" in item for item in predictors.values()):
+            spans = [
+                _interval(item.get(f"{prefix}_{key}_interval")) for item in predictors.values()
+            ]
+            table.add_row("  95 % interval", *spans)
     return table
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    if ends is None or any(math.isnan(end) for end in ends):
+        return "–"
+    return f"[{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def _cell(numbers: Mapping[str, Any], key: str) -> str:
@@ -110,11 +121,7 @@ def _cell(numbers: Mapping[str, Any], key: str) -> str:
         return "–"
     if key.endswith("share"):
         return _percent(value)
-    interval = numbers.get(f"{key}_interval")
-    if interval is None or any(math.isnan(end) for end in interval):
-        return f"{value:+.3f}" if key.startswith("spearman") else f"{value:.3f}"
-    low, high = interval
-    return f"{value:.3f} [{low:.2f}, {high:.2f}]"
+    return f"{value:+.3f}" if key.startswith("spearman") else f"{value:.3f}"
 
 
 def _percent(value: float) -> str:

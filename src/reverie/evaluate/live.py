@@ -31,6 +31,8 @@ class LiveConfig:
     """Played steps per episode; enough for four clips of 24 frames."""
     num_probes: int = 16
     """Places where the effect of an action is measured, over all episodes."""
+    series: str = "held-out"
+    """Episodes of another series have other seeds: what was calibrated on is not judged on."""
 
     def __post_init__(self) -> None:
         """Refuse evaluations of nothing."""
@@ -59,7 +61,7 @@ def collect_heldout(
             play_episode(
                 env,
                 policy,
-                seed=child_seed(HELD_OUT_SEED, "held-out", task, index),
+                seed=child_seed(HELD_OUT_SEED, config.series, task, index),
                 max_steps=config.max_steps,
             )
             for index in range(config.num_episodes)

@@ -88,17 +88,25 @@ def dispersion(samples: Float[Tensor, "b s n d"]) -> Float[Tensor, " b"]:
     return samples.var(dim=1, unbiased=True).flatten(1).mean(dim=1).sqrt()
 
 
-def probe_noise(world: WorldModel, *, frame_index: int, num_rows: int, num_seeds: int) -> Noise:
-    """Draw the dispersion's noises: ``num_seeds`` for one row, repeated for every row.
+def probe_noise(
+    world: WorldModel,
+    *,
+    frame_index: int,
+    num_rows: int,
+    num_seeds: int,
+    purpose: str = "dispersion",
+) -> Noise:
+    """Draw fixed noises: ``num_seeds`` for one row, repeated for every row.
 
     Args:
         world: Says where the noise lives and what shape it has.
         frame_index: Index of the dreamed frame; other frames get other noises.
         num_rows: Rows of the state that will be forked.
         num_seeds: Noises per row.
+        purpose: Other purposes get other noises.
     """
     rng = torch.Generator(device=world.device)
-    rng.manual_seed(child_seed(PROBE_ROOT_SEED, "dispersion", frame_index))
+    rng.manual_seed(child_seed(PROBE_ROOT_SEED, purpose, frame_index))
     drawn = world.draw_noise(num_seeds, rng)
     return Noise(
         start=repeat(drawn.start, "s n d -> (b s) n d", b=num_rows),

@@ -1,0 +1,307 @@
+"""P(diverged within the next h frames), per step, from label-free features.
+
+Standardised features, logistic regression, then isotonic regression on other episodes, then
+thresholds on yet others. The task's name is no input. What is saved is plain JSON, carries the
+digest of the checkpoint it was fitted for, and is refused by any other.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from reverie.core.config import from_dict, to_dict
+from reverie.core.errors import CheckpointError, ConfigError, DataError
+from reverie.core.files import write_json
+from reverie.core.registry import require_extra
+from reverie.hallucination.conformal import GroupThreshold, find_threshold
+from reverie.hallucination.features import feature_names
+
+FORMAT_VERSION = 1
+FILE_NAME = "calibration.json"
+AHEAD = 8
+"""Frames ahead that the probability speaks of."""
+MIN_POSITIVES = 200
+"""A domain with fewer diverged steps shares the isotonic map of all."""
+PLATEAU_SLOPE = 0.02
+"""Share of the plain logistic probability in the result, so that plateaus keep their order."""
+REMEDY = "Fit it with: reverie calibrate MODEL"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationSetup:
+    """What the features depend on; a calibration of another set-up does not carry over."""
+
+    checkpoint: str
+    """Digest of the model's weights and config."""
+    num_flow_steps: int
+    commit_signal: float
+    """Signal at which frames enter the model's context (one minus the context noise)."""
+    num_seeds: int
+    normaliser: str
+    """What readings are divided by before the map; ``none``: motion is a feature of its own."""
+    context: int
+    """Real frames before each dream."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogisticMap:
+    """Standardised features to a logit."""
+
+    channels: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+
+    def __post_init__(self) -> None:
+        """Refuse a map whose parts have different lengths."""
+        width = len(feature_names(self.channels))
+        if not width == len(self.mean) == len(self.std) == len(self.weights):
+            raise ConfigError(
+                f"The channels {', '.join(self.channels)} give {width} features, the map has "
+                f"{len(self.weights)} weights. It is damaged; {REMEDY}"
+            )
+
+    def logit(self, features: Float[np.ndarray, "*any f"]) -> Float[np.ndarray, "*any"]:
+        """Return the logit of each row; not-a-number where a needed feature is."""
+        standard = (features - np.array(self.mean)) / np.array(self.std)
+        return standard @ np.array(self.weights) + self.bias
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IsotonicMap:
+    """A rising curve through knots, linear between them and flat beyond the ends."""
+
+    readings: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def apply(self, readings: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
+        """Return the value at each reading; not-a-number stays so."""
+        return np.asarray(np.interp(readings, self.readings, self.values))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """All that turns the features of a step into a probability and a flag."""
+
+    format_version: int
+    setup: CalibrationSetup
+    ahead: int
+    logistic: LogisticMap
+    isotonic: IsotonicMap
+    isotonic_by_domain: dict[str, IsotonicMap]
+    domains: dict[str, str]
+    """Task to domain, of the tasks it was fitted on."""
+    thresholds: dict[str, dict[str, GroupThreshold]]
+    """False-alarm rate (as text) to task or domain to threshold."""
+    consistency_median: dict[str, float]
+    """Task to the usual context consistency of real frames."""
+    num_dreams: int
+    provenance: dict[str, Any]
+    """Series of episodes, behaviours, seeds and command."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels that the map needs."""
+        return self.logistic.channels
+
+    def probability(
+        self, features: Float[np.ndarray, "n *t f"], tasks: Sequence[str]
+    ) -> Float[np.ndarray, "n *t"]:
+        """Return P(diverged within ``ahead`` frames) for the features of each dream.
+
+        Args:
+            features: In the order of ``feature_names(self.channels)``.
+            tasks: One a dream; only chooses the domain's isotonic map.
+        """
+        logits = self.logistic.logit(features)
+        found = np.empty_like(logits)
+        for row, task in enumerate(tasks):
+            curve = self.isotonic_by_domain.get(self.domains.get(task, ""), self.isotonic)
+            found[row] = blend(curve.apply(logits[row]), logits[row])
+        return found
+
+    def threshold(self, task: str, alpha: float = 0.05) -> GroupThreshold:
+        """Return the threshold of a task, else of its domain, else the pooled one.
+
+        Raises:
+            ConfigError: No threshold was fitted for this rate.
+        """
+        key = rate_key(alpha)
+        if key not in self.thresholds:
+            raise ConfigError(
+                f"This calibration has thresholds for false-alarm rates "
+                f"{', '.join(self.thresholds)}, not for {key}. {REMEDY} --rates {key}"
+            )
+        group = self.thresholds[key]
+        own = group.get(task)
+        if own is not None and not own.is_fallback:
+            return own
+        return find_threshold(group, self.domains.get(task, ""))
+
+    def save(self, folder: Path) -> Path:
+        """Write ``calibration.json`` into the model's folder."""
+        path = folder / FILE_NAME
+        write_json(path, to_dict(self))
+        return path
+
+
+def rate_key(alpha: float) -> str:
+    """Return the name of a false-alarm rate in the file."""
+    return f"{alpha:g}"
+
+
+def blend(
+    curve: Float[np.ndarray, "*any"], logits: Float[np.ndarray, "*any"]
+) -> Float[np.ndarray, "*any"]:
+    """Give plateaus of the isotonic curve a slight slope, so that thresholds can tell them apart.
+
+    # Differs from plain isotonic regression: 2 % of the result is the logistic probability.
+    """
+    plain = 1.0 / (1.0 + np.exp(-np.clip(logits, -50.0, 50.0)))
+    return (1.0 - PLATEAU_SLOPE) * curve + PLATEAU_SLOPE * plain
+
+
+def fit_logistic(
+    features: Float[np.ndarray, "n f"],
+    labels: Shaped[np.ndarray, " n"],
+    channels: Sequence[str],
+    *,
+    strength: float = 0.1,
+) -> LogisticMap:
+    """Fit the standardised logistic map, with an L2 penalty.
+
+    Args:
+        features: One row a step; rows that are not finite are left out.
+        labels: 1 where the dream diverged within the frames ahead, NaN where that is unseen.
+        channels: Their order is that of the features.
+        strength: Inverse of the penalty (scikit-learn's C).
+
+    Raises:
+        DataError: No row is usable, or all have one label.
+    """
+    linear = require_extra("sklearn.linear_model", "eval", "fit a calibration")
+    kept = np.isfinite(features).all(axis=1) & np.isfinite(labels)
+    chosen, target = features[kept], labels[kept] > 0
+    if len(np.unique(target)) < 2:
+        raise DataError(
+            f"A calibration needs steps that diverged and steps that did not; of {len(features)} "
+            f"steps {int(kept.sum())} are usable and {int(target.sum())} of those diverge. Dream "
+            f"more episodes, or other tasks. A feature that is never a number (u_f with one "
+            f"substep) must be left out."
+        )
+    mean, std = chosen.mean(axis=0), chosen.std(axis=0)
+    std = np.where(std > 1e-9, std, 1.0)
+    model = linear.LogisticRegression(C=strength, max_iter=2000)
+    model.fit((chosen - mean) / std, target)
+    return LogisticMap(
+        channels=tuple(channels),
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        weights=tuple(model.coef_[0].tolist()),
+        bias=float(model.intercept_[0]),
+    )
+
+
+def fit_isotonic(
+    readings: Float[np.ndarray, " n"], labels: Shaped[np.ndarray, " n"]
+) -> IsotonicMap:
+    """Fit the rising curve of least squares (pool adjacent violators); NaN is left out."""
+    isotonic = require_extra("sklearn.isotonic", "eval", "fit a calibration")
+    kept = np.isfinite(readings) & np.isfinite(labels)
+    if not kept.any():
+        raise DataError("An isotonic map needs at least one step with a known label, got none.")
+    model = isotonic.IsotonicRegression(out_of_bounds="clip", y_min=0.0, y_max=1.0)
+    model.fit(readings[kept], np.asarray(labels[kept], dtype=np.float64))
+    return IsotonicMap(
+        readings=tuple(float(value) for value in model.X_thresholds_),
+        values=tuple(float(value) for value in model.y_thresholds_),
+    )
+
+
+def fit_domain_isotonics(
+    logits: Float[np.ndarray, "n t"],
+    labels: Float[np.ndarray, "n t"],
+    domains: Sequence[str],
+) -> dict[str, IsotonicMap]:
+    """Fit a curve for every domain with at least ``MIN_POSITIVES`` diverged steps."""
+    names = np.asarray(domains)
+    maps: dict[str, IsotonicMap] = {}
+    for domain in dict.fromkeys(domains):
+        mine = names == domain
+        if np.nansum(labels[mine]) >= MIN_POSITIVES:
+            maps[domain] = fit_isotonic(logits[mine].reshape(-1), labels[mine].reshape(-1))
+    return maps
+
+
+def good_scores(
+    probability: Float[np.ndarray, "n t"], has_diverged: Bool[np.ndarray, "n t"]
+) -> tuple[Float[np.ndarray, " k"], Bool[np.ndarray, " n"]]:
+    """Return the largest probability of every dream that never diverged, and which those are."""
+    is_good = ~has_diverged.any(axis=1)
+    return probability[is_good].max(axis=1), is_good
+
+
+def load_calibration(folder: Path, expected: CalibrationSetup) -> Calibration:
+    """Read a model's calibration and check that it was fitted for it as it runs now.
+
+    Raises:
+        DataError: There is none, or the file cannot be read.
+        CheckpointError: It is of another version, or was fitted for other weights, substeps,
+            noise, seeds or context.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        raise DataError(f"The model at '{folder}' has no calibrated probability. {REMEDY}")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"'{path}' is not JSON ({error}). {REMEDY}") from error
+    found = values.get("format_version") if isinstance(values, dict) else None
+    if found != FORMAT_VERSION:
+        raise CheckpointError(
+            f"'{path}' has format version {found!r}; this Reverie reads version {FORMAT_VERSION}. "
+            f"{REMEDY}"
+        )
+    try:
+        calibration = from_dict(Calibration, values)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"'{path}' cannot be used: {error} {REMEDY}") from error
+    _check_setup(path, calibration.setup, expected)
+    return calibration
+
+
+def _check_setup(path: Path, found: CalibrationSetup, expected: CalibrationSetup) -> None:
+    wanted = to_dict(expected)
+    for name, value in to_dict(found).items():
+        if value != wanted[name]:
+            raise CheckpointError(
+                f"The calibration in '{path}' was fitted for {name} {value}, and the model runs "
+                f"with {wanted[name]}. Calibrations do not carry over. {REMEDY}"
+            )
+
+
+def check_probability(probability: float, *, where: str) -> float:
+    """Return a probability; refuse one that is not a number.
+
+    Raises:
+        ConfigError: A reading behind it is undefined, so nothing may be planned with it.
+    """
+    if math.isnan(probability):
+        raise ConfigError(
+            f"The probability of divergence {where} is not a number: a reading it needs is "
+            f"undefined (u_f with one substep, u_s with one seed). Refit the calibration for the "
+            f"model as it runs, or plan with another gauge."
+        )
+    return probability
+
+
+def domain_of(tasks: Sequence[str], domains: Mapping[str, str]) -> list[str]:
+    """Return the domain of each task; a task without one is its own."""
+    return [domains.get(task, task) for task in tasks]
