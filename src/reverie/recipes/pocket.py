@@ -119,11 +119,11 @@ def pocket_gpu(tasks: tuple[str, ...] = ()) -> RunConfig:
     """
     base = pocket(tasks)
     tokenizer = replace(base.tokenizer, channels=(32, 64, 128, 128))
-    steps = {"tokenizer": 30_000, "dynamics": 20_000}
+    steps = {"tokenizer": 30_000, "dynamics": 12_000}
     return replace(
         base,
         recipe="pocket-gpu",
-        data=replace(base.data, episodes_per_task=840),
+        data=replace(base.data, episodes_per_task=700),
         tokenizer=tokenizer,
         tokenizer_training=replace(
             base.tokenizer_training,
@@ -152,8 +152,8 @@ def pocket_gpu(tasks: tuple[str, ...] = ()) -> RunConfig:
                 evaluate_every_steps=10_000,
                 save_every_steps=0,
             ),
-            optim=OptimConfig(lr=1.5e-3, decay_share=0.3),
-            batch_size=128,
+            optim=OptimConfig(lr=2e-3, decay_share=0.3),
+            batch_size=256,
             window_length=16,
         ),
         stored_precision="float16",
