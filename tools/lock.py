@@ -1,6 +1,6 @@
 """Write requirements.lock: every package that this environment uses for Reverie, pinned.
 
-Run it after ``pip install -e '.[play,eval,dev]'`` with the wanted versions: python tools/lock.py
+Run it after ``pip install -e '.[play,es,eval,dev]'`` with the wanted versions: python tools/lock.py
 """
 
 import sys
@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-EXTRAS = ("play", "eval", "dev")
+EXTRAS = ("play", "es", "eval", "dev")
 # The package is built without an isolated environment, so that setup needs nothing else.
 BUILD = ("setuptools",)
 
