@@ -28,7 +28,7 @@ def collect(
     """Play tasks with chosen behaviours and store the episodes.
 
     Stop it whenever you like: the same command goes on where it stopped, and nothing is stored
-    twice. Behaviours: random, noop, noise-gaussian, noise-ou, noise-mixture, noise (one of the
+    twice. Behaviours: random, noop, noise-gaussian, noise-ou, noise-mixture, held, noise (one of the
     three per episode), expert, transformed-expert, and mixed, which switches between them within
     an episode and is the best single choice for training.
 

@@ -28,6 +28,10 @@ DROP_CHANCE = 0.3
 TRANSFORMS = ("scale", "drop", "flip", "zero", "repeat")
 SEGMENT_MEAN_STEPS = 25
 SEGMENT_MIN_STEPS = 5
+HOLD_MEAN_STEPS = 8
+HOLD_MAX_STEPS = 32
+EXTREME_CHANCE = 0.5
+"""Chance of a held lane to be fully -1 or 1; what a planner tries, and a person's keys do."""
 MIXED_WEIGHTS: Mapping[str, float] = {
     "expert": 0.30,
     "transformed-expert": 0.25,
@@ -43,6 +47,7 @@ POLICIES.add("noise-gaussian", "reverie.collect.policies:GaussianPolicy")
 POLICIES.add("noise-ou", "reverie.collect.policies:OrnsteinUhlenbeckPolicy")
 POLICIES.add("noise-mixture", "reverie.collect.policies:ExpertMixturePolicy")
 POLICIES.add("noise", "reverie.collect.policies:NoisePolicy")
+POLICIES.add("held", "reverie.collect.policies:HeldPolicy")
 POLICIES.add("expert", "reverie.collect.policies:ExpertPolicy")
 POLICIES.add("transformed-expert", "reverie.collect.policies:TransformedExpertPolicy")
 POLICIES.add("mixed", "reverie.collect.policies:MixedPolicy")
@@ -150,6 +155,33 @@ class OrnsteinUhlenbeckPolicy:
             self._values, draw, theta=self._theta, sigma=self._sigma
         )
         return fit_action(self._values, env.spec.action)
+
+    def behaviour(self) -> str:
+        """Never switches."""
+        return self.name
+
+
+class HeldPolicy:
+    """One action held for a while, then another, as keys are held: its effect adds up."""
+
+    name = "held"
+
+    def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Keep the stream."""
+        self._rng = rng
+        self._steps_left = 0
+        return {}
+
+    def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:
+        """Hold the action, or draw another."""
+        spec = env.spec.action
+        if self._steps_left == 0:
+            self._steps_left = min(int(self._rng.geometric(1 / HOLD_MEAN_STEPS)), HOLD_MAX_STEPS)
+            values = self._rng.uniform(-1.0, 1.0, spec.width)
+            is_extreme = self._rng.random(spec.width) < EXTREME_CHANCE
+            self._held = fit_action(np.where(is_extreme, np.sign(values), values), spec)
+        self._steps_left -= 1
+        return self._held.copy()
 
     def behaviour(self) -> str:
         """Never switches."""

@@ -123,7 +123,11 @@ def pocket_gpu(tasks: tuple[str, ...] = ()) -> RunConfig:
     return replace(
         base,
         recipe="pocket-gpu",
-        data=replace(base.data, episodes_per_task=700),
+        data=replace(
+            base.data,
+            policies={"mixed": 2.0, "noise": 1.0, "held": 1.0, "random": 0.5},
+            episodes_per_task=700,
+        ),
         tokenizer=tokenizer,
         tokenizer_training=replace(
             base.tokenizer_training,
@@ -142,7 +146,10 @@ def pocket_gpu(tasks: tuple[str, ...] = ()) -> RunConfig:
             commit_level=31,
         ),
         objective=replace(
-            base.objective, total_steps=steps["dynamics"], dreamed_context_fraction=0.5
+            base.objective,
+            total_steps=steps["dynamics"],
+            dreamed_context_fraction=0.5,
+            dreamed_context_depth=2,
         ),
         dynamics_training=replace(
             base.dynamics_training,

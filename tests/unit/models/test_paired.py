@@ -124,22 +124,36 @@ def test_a_frame_changes_no_loss_of_earlier_frames() -> None:
     assert not torch.allclose(before[:, -1], after[:, -1])
 
 
-def test_dreamed_context_holds_one_step_dreams_in_some_frames_of_the_last_rows_only() -> None:
+def test_dreamed_context_holds_one_step_dreams_in_some_frames_but_never_in_the_first() -> None:
     objective = make(paired_fraction=1.0)
-    config, flow = objective.net.config, objective.flow
+    config = objective.net.config
     latents, inputs = random_latents(config, 4, 9), inputs_for(config, 4, 9)
     held = labels_like(config, latents, config.commit_level, config.shortcut.finest_exponent)
-    committed = flow.corrupt(latents, torch.zeros_like(latents), held.signal_level)
-    windows = PairedWindows(objective.net, committed, inputs)
-    mixed = objective._dream_context(latents, windows, 1, seeded(5))
-    noise = torch.randn(3, *latents.shape[1:], generator=seeded(5))
-    coarsest = labels_like(config, latents[1:], 0, 0)
-    dreamed = windows.rows(slice(1, None)).denoise(noise, coarsest)[0].clamp(-2.5, 2.5)
-    is_real = (mixed[1:] == latents[1:]).flatten(2).all(dim=2)
-    assert torch.equal(mixed[0], latents[0])
+    mixed = objective._dream_context(latents, inputs, held, seeded(5))
+    rng = seeded(5)
+    windows = PairedWindows(objective.net, objective._corrupt(latents, held, rng), inputs)
+    noise = torch.randn(latents.shape, generator=rng)
+    dreamed = windows.denoise(noise, labels_like(config, latents, 0, 0))[0].clamp(-2.5, 2.5)
+    is_real = (mixed == latents).flatten(2).all(dim=2)
     assert bool(is_real[:, 0].all())
     assert 0 < int(is_real[:, 1:].sum()) < is_real[:, 1:].numel()
-    assert_close(mixed[1:][~is_real], dreamed[~is_real], atol=1e-5, rtol=1e-5)
+    assert_close(mixed[~is_real], dreamed[~is_real], atol=1e-5, rtol=1e-5)
+
+
+def test_a_deeper_context_holds_dreams_that_follow_dreams() -> None:
+    shallow, deep = (make(paired_fraction=1.0, dreamed_context_depth=depth) for depth in (1, 2))
+    config = shallow.net.config
+    latents, inputs = random_latents(config, 4, 9), inputs_for(config, 4, 9)
+    held = labels_like(config, latents, config.commit_level, config.shortcut.finest_exponent)
+    rng = seeded(5)
+    once = shallow._dream_context(latents, inputs, held, rng)
+    windows = PairedWindows(deep.net, deep._corrupt(once, held, rng), inputs)
+    noise = torch.randn(latents.shape, generator=rng)
+    dreamed = windows.denoise(noise, labels_like(config, latents, 0, 0))[0].clamp(-2.5, 2.5)
+    twice = deep._dream_context(latents, inputs, held, seeded(5))
+    is_real = (twice == latents).flatten(2).all(dim=2)
+    assert 0 < int((~is_real).sum())
+    assert_close(twice[~is_real], dreamed[~is_real], atol=1e-5, rtol=1e-5)
 
 
 def test_rows_with_dreamed_context_still_aim_at_the_real_next_frame() -> None:

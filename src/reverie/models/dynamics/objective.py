@@ -37,9 +37,11 @@ class ObjectiveConfig:
     ``paired``). Such a row costs two, and teaches a small model to obey actions far sooner; the
     other shares divide the rest of the batch. The committed half also trains the heads."""
     dreamed_context_fraction: float = 0.0
-    """Share of paired rows whose committed frames are, at random, the model's own one-step dreams
-    instead of real ones, once coarse steps are trained. The target stays the real next frame: what
-    is learned is to go on from small errors of one's own. Needs one more forward of these rows."""
+    """Share of paired rows whose committed frames are, at random, the model's own dreams instead of
+    real ones, once coarse steps are trained. The target stays the real next frame: what is learned
+    is to go on from errors of one's own."""
+    dreamed_context_depth: int = 1
+    """How many dreams may follow one another in such a context; each needs one more forward."""
     head_fraction: float = 0.25
     """Share of rows that train the heads, once they have started."""
     head_start: float = 0.6
@@ -203,12 +205,13 @@ class DynamicsObjective(nn.Module):
         held = Labels(
             torch.full_like(labels.signal_level, config.commit_level), labels.step_exponent
         )
-        windows = PairedWindows(self.net, self._corrupt(latents, held, rng), inputs)
-        num_dreamed = round(self.config.dreamed_context_fraction * shape[0]) if has_coarse else 0
-        if num_dreamed:
+        known, share = latents, self.config.dreamed_context_fraction
+        if has_coarse and share:
             # The last rows: the first ones have coarse targets of their own.
-            known = self._dream_context(latents, windows, shape[0] - num_dreamed, rng)
-            windows = PairedWindows(self.net, self._corrupt(known, held, rng), inputs)
+            rows = slice(round((1 - share) * shape[0]), None)
+            dreamed = self._dream_context(latents[rows], inputs.rows(rows), held.rows(rows), rng)
+            known = torch.cat([latents[: rows.start], dreamed])
+        windows = PairedWindows(self.net, self._corrupt(known, held, rng), inputs)
         noisy = self._corrupt(latents, labels, rng)
         clean, agents = windows.denoise(noisy, labels)
         target = latents
@@ -230,25 +233,28 @@ class DynamicsObjective(nn.Module):
     def _dream_context(
         self,
         latents: Float[Tensor, "b t n d"],
-        windows: PairedWindows,
-        first_row: int,
+        inputs: FrameInputs,
+        held: Labels,
         rng: torch.Generator,
     ) -> Float[Tensor, "b t n d"]:
-        """Replace about half of the frames from ``first_row`` on by one-step dreams of them.
+        """Replace frames by one-step dreams of them, and again by dreams that follow such dreams.
 
-        The first frame of a window stays real: nothing is known before it.
+        Every row has its own share of replaced frames, from none to nearly all. The first frame of
+        a window stays real: nothing is known before it.
         """
-        rows, num_frames = slice(first_row, None), latents.shape[1]
-        real = latents[rows]
-        zeros = torch.zeros(real.shape[:2], dtype=torch.long, device=real.device)
-        noise = torch.randn(real.shape, generator=rng, device=rng.device).to(real)
-        dreamed, _ = windows.rows(rows).denoise(noise, Labels(zeros, zeros))
-        dreamed = dreamed.clamp(-self.latent_limit, self.latent_limit).to(real)
-        chance = torch.rand((len(real), num_frames), generator=rng, device=rng.device)
-        chance[:, 0] = 1.0
-        is_dreamed = (chance < 0.5).to(real.device)  # noqa: PLR2004
-        mixed = torch.where(is_dreamed[:, :, None, None], dreamed, real)
-        return torch.cat([latents[:first_row], mixed])
+        shape = latents.shape[:2]
+        coarsest = torch.zeros(shape, dtype=torch.long, device=latents.device)
+        known = latents
+        for _ in range(self.config.dreamed_context_depth):
+            windows = PairedWindows(self.net, self._corrupt(known, held, rng), inputs)
+            noise = torch.randn(latents.shape, generator=rng, device=rng.device).to(latents)
+            dreamed, _ = windows.denoise(noise, Labels(coarsest, coarsest))
+            dreamed = dreamed.clamp(-self.latent_limit, self.latent_limit).to(latents)
+            share = torch.rand((shape[0], 1), generator=rng, device=rng.device)
+            is_dreamed = torch.rand(shape, generator=rng, device=rng.device) < share
+            is_dreamed[:, 0] = False
+            known = torch.where(is_dreamed.to(latents.device)[:, :, None, None], dreamed, latents)
+        return known
 
     def _corrupt(
         self, latents: Float[Tensor, "b t n d"], labels: Labels, rng: torch.Generator
