@@ -28,9 +28,9 @@ def collect(
     """Play tasks with chosen behaviours and store the episodes.
 
     Stop it whenever you like: the same command goes on where it stopped, and nothing is stored
-    twice. Behaviours: random, noop, noise-gaussian, noise-ou, noise-mixture, held, noise (one of the
-    three per episode), expert, transformed-expert, and mixed, which switches between them within
-    an episode and is the best single choice for training.
+    twice. Behaviours: random, noop, held, noise-gaussian, noise-ou, noise-mixture, noise (one of
+    these three per episode), expert, transformed-expert, and mixed, which switches between them
+    within an episode and is the best single choice for training.
 
     Example: reverie collect pygame-pong pygame-reacher-easy --episodes 50 --size-px 64
 
