@@ -162,6 +162,7 @@ def pocket_gpu(tasks: tuple[str, ...] = ()) -> RunConfig:
             optim=OptimConfig(lr=2e-3, decay_share=0.3),
             batch_size=256,
             window_length=16,
+            task_weights={name: 2 * _motion_weight(name) ** 0.5 for name in base.data.tasks},
         ),
         stored_precision="float16",
     )
