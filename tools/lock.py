@@ -1,6 +1,6 @@
 """Write requirements.lock: every package that this environment uses for Reverie, pinned.
 
-Run it after ``pip install -e '.[play,es,eval,dev]'`` with the wanted versions: python tools/lock.py
+Run it in ``.venv`` after installing the wanted versions: python tools/lock.py
 """
 
 import sys
@@ -11,7 +11,22 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-EXTRAS = ("play", "es", "eval", "dev")
+# All of them: tests, demo, training and every simulator live in one environment.
+EXTRAS = (
+    "play",
+    "eval",
+    "es",
+    "rl",
+    "hub",
+    "data",
+    "diffusers",
+    "ray",
+    "sim",
+    "minari",
+    "dev",
+)
+# Packages that must not stand beside the one that brings the same modules.
+REPLACED = {"opencv-python": "opencv-python-headless", "pygame": "pygame-ce"}
 # The package is built without an isolated environment, so that setup needs nothing else.
 BUILD = ("setuptools",)
 
@@ -28,6 +43,7 @@ def pinned(root_name: str = "reverie") -> dict[str, str]:
             continue
         seen.add(item)
         name, extras = item
+        name = REPLACED.get(name, name)
         package = distribution(name)
         # A local suffix such as +cpu says where a wheel came from, not which version it is.
         versions[name] = Version(package.version).public

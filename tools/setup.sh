@@ -50,11 +50,20 @@ show_names() {
     esac
   done
 }
-if ! "${pip[@]}" install --progress-bar off -r requirements.lock 2>&1 | tee "$log" | show_names; then
+# The lock is complete, so nothing is looked up. Where torch comes as a CUDA build, the second
+# line adds its libraries; the CPU build has none.
+torch=$(grep '^torch==' requirements.lock)
+if ! {
+  "${pip[@]}" install --progress-bar off --no-deps -r requirements.lock &&
+    "${pip[@]}" install --progress-bar off "$torch"
+} 2>&1 | tee "$log" | show_names; then
   echo "The installation failed; the end of $log says why:" >&2
   tail -n 25 "$log" >&2
   exit 1
 fi
 "${pip[@]}" install --quiet --no-deps --no-build-isolation -e .
+if ! bash tools/system_packages.sh simulators; then
+  echo "Everything but the 3D simulators works without them." >&2
+fi
 echo "$wanted" >"$stamp"
 echo "Ready: .venv/bin/reverie"

@@ -205,7 +205,7 @@ def graphics_rows() -> list[Row]:
         if library is not None and _can_load(library):
             rows.append(Row(name=f"lib{name}", level="ok", found=library))
         else:
-            remedy = f"Only for 3D simulators, none of them in yet: apt-get install {package}"
+            remedy = f"Only for 3D simulators: apt-get install {package}"
             rows.append(Row(name=f"lib{name}", level="limited", found="not found", mend=remedy))
     return rows
 
