@@ -20,6 +20,7 @@ from tests.support.dreams import (
     seeded,
 )
 from tests.support.dreams import make_world as make_shortcut_world
+from tests.support.release import imported
 
 ROWS, CONTEXT_FRAMES = 3, 6
 
@@ -39,9 +40,18 @@ def shortcut(name: str) -> Callable[[], WorldModel]:
     return make
 
 
+def released(name: str) -> WorldModel:
+    world = imported(name, num_flow_steps=4, tasks=TASKS)
+    # A short context, so that dreams outgrow it in few steps.
+    world.net.config = replace(world.net.config, context=5)
+    return world
+
+
 MAKERS: dict[str, Callable[[], WorldModel]] = {
     "shortcut, conv": shortcut("conv"),
     "shortcut, causal": shortcut("causal"),
+    "imported release": lambda: released("dynamics.pt"),
+    "imported release without heads": lambda: released("dynamics_noagent.pt"),
 }
 
 
@@ -85,11 +95,23 @@ def pick(noise: Noise, rows: list[int]) -> Noise:
     return Noise(start=noise.start[rows], commit=noise.commit[rows])
 
 
-def assert_same(mine: Prediction, theirs: Prediction, rows: list[int] | None = None) -> None:
+def rounding(world: WorldModel) -> float:
+    """Attention gains of up to 100 in released weights amplify the last bits of float32."""
+    net = getattr(world, "net", None)
+    return 1e-4 if net and net.config.stack.quirks.has_exponential_gains else 1e-5
+
+
+def assert_same(
+    mine: Prediction,
+    theirs: Prediction,
+    rows: list[int] | None = None,
+    *,
+    tolerance: float = 1e-5,
+) -> None:
     for field in fields(Prediction):
         wanted = getattr(theirs, field.name)
         wanted = wanted if rows is None else wanted[rows]
-        assert_close(getattr(mine, field.name), wanted, atol=1e-5, rtol=1e-5)
+        assert_close(getattr(mine, field.name), wanted, atol=tolerance, rtol=tolerance)
 
 
 def bits(prediction: Prediction) -> list[Tensor]:
@@ -106,7 +128,8 @@ def test_predictions_have_the_shapes_and_ranges_of_the_protocol(world: WorldMode
     assert prediction.reward.shape == prediction.continues.shape == (ROWS,)
     assert prediction.features.shape[0] == ROWS
     assert ((prediction.continues >= 0) & (prediction.continues <= 1)).all()
-    assert prediction.trace.abs().max() * spec.scale <= 1 + 1e-6
+    bound = getattr(world, "latent_limit", 1 / spec.scale)
+    assert prediction.trace.abs().max() <= bound * (1 + 1e-6)
     assert all(torch.isfinite(x).all() for x in bits(prediction))
     assert state.num_rows == ROWS
     assert torch.equal(state.latent, prediction.latent)
@@ -165,7 +188,8 @@ def test_forked_rows_dream_as_if_alone(world: WorldModel) -> None:
         branches, got = world.step(branches, together, noise.fork(copies))
         for copy in range(copies):
             plain[copy], alone = world.step(plain[copy], actions[copy], noise)
-            assert_same(alone, got, [row * copies + copy for row in range(ROWS)])
+            rows = [row * copies + copy for row in range(ROWS)]
+            assert_same(alone, got, rows, tolerance=rounding(world))
 
 
 def test_a_row_dreams_alone_as_in_company_and_in_any_order(world: WorldModel) -> None:
@@ -178,7 +202,7 @@ def test_a_row_dreams_alone_as_in_company_and_in_any_order(world: WorldModel) ->
             action, noise = action_at(world, step), noise_at(world, step)
             theirs, wanted = world.step(theirs, action, noise)
             mine, got = world.step(mine, action[rows], pick(noise, rows))
-            assert_same(got, wanted, rows)
+            assert_same(got, wanted, rows, tolerance=rounding(world))
         assert (world.decode(mine).int() - world.decode(theirs)[rows].int()).abs().max() <= 1
 
 

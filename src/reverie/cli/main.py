@@ -111,6 +111,12 @@ COMMANDS = (
         example="pocket",
     ),
     Command(
+        words="model import",
+        target="reverie.cli.model:COMMANDS",
+        summary="Turn released MMBench2 weights into a model folder.",
+        example="downloads/combined --out models/combined",
+    ),
+    Command(
         words="doctor",
         target="reverie.cli.doctor:doctor",
         summary="Say what this machine can and cannot do, and how to mend it.",

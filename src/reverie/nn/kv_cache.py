@@ -1,6 +1,6 @@
 """What a dream remembers: a ring of recent frames, and a context that forks share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import repeat
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reverie.core.errors import StaleStateError
 from reverie.nn.attention import KeysValues, PastBlock
-from reverie.nn.rope import rotate
+from reverie.nn.rope import place_keys
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,15 +67,19 @@ class Cache:
     shared: SharedContext | None
     context: int
     """C: a frame sees itself and C - 1 frames before it."""
+    is_mismatched: bool = False
+    """The keys are those of a mismatched RoPE (see ``nn.rope``)."""
 
     @staticmethod
-    def from_window(past: list[KeysValues], context: int) -> "Cache":
+    def from_window(
+        past: list[KeysValues], context: int, *, is_mismatched: bool = False
+    ) -> "Cache":
         """Store a whole window of frames (axes b n t g c, one entry per time layer)."""
         ring = Ring(past[0], len(past), context)
         for time in range(past[0].keys.shape[2]):
             cut = slice(time, time + 1)
             ring.write([KeysValues(x.keys[:, :, cut], x.values[:, :, cut]) for x in past])
-        return Cache(ring, ring.num_written, None, context)
+        return Cache(ring, ring.num_written, None, context, is_mismatched)
 
     @property
     def num_visible(self) -> tuple[int, int]:
@@ -103,7 +107,7 @@ class Cache:
         offset = 0
         for keys, values, group in parts:
             places = torch.arange(offset, offset + keys.shape[3], device=keys.device)
-            turned = rotate(keys, places)
+            turned = place_keys(keys, places, is_mismatched=self.is_mismatched)
             for layer, blocks in enumerate(layers):
                 blocks.append(PastBlock(turned[layer], values[layer], group))
             offset += keys.shape[3]
@@ -113,7 +117,7 @@ class Cache:
         """Write one frame into the ring and return the view that includes it."""
         self._check_age(0)
         self.ring.write(frame)
-        return Cache(self.ring, self.num_own + 1, self.shared, self.context)
+        return replace(self, num_own=self.num_own + 1)
 
     def fork(self, num_copies: int) -> "Cache":
         """Give every row ``num_copies`` successors that share this past and write their own."""
@@ -132,7 +136,7 @@ class Cache:
         rows = keys.shape[1] * group
         empty = keys.new_zeros((rows, keys.shape[2], 1, *keys.shape[4:]))
         ring = Ring(KeysValues(empty, empty), keys.shape[0], self.ring.num_slots)
-        return Cache(ring, 0, SharedContext(keys, values, group), self.context)
+        return replace(self, ring=ring, num_own=0, shared=SharedContext(keys, values, group))
 
     def _visible(self) -> tuple[Tensor, Tensor]:
         from_shared, from_ring = self.num_visible
