@@ -33,7 +33,7 @@ def test_mismatched_logits_depend_on_absolute_positions() -> None:
 
     assert cosine(3, 1) == pytest.approx(-0.010074, abs=1e-6)
     assert 2 * cosine(3, 1) == pytest.approx(-0.020148, abs=1e-6)
-    assert cosine(5, 3) == pytest.approx(-0.463835 / 2, abs=1e-6)
+    assert cosine(5, 3) == pytest.approx(-0.463835, abs=1e-6)
 
 
 def test_tokens_without_time_attention_add_their_own_norm() -> None:
