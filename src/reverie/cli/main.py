@@ -95,6 +95,12 @@ COMMANDS = (
         example="clips.csv",
     ),
     Command(
+        words="calibrate",
+        target="reverie.cli.calibrate:calibrate",
+        summary="Fit and judge the probability that a dream goes wrong.",
+        example="pocket",
+    ),
+    Command(
         words="play",
         target="reverie.cli.play:play",
         summary="Drive simulator and dream side by side in the browser.",
