@@ -56,5 +56,4 @@ def make_expert(task: str) -> Policy:
             f"The task '{task}' has no scripted expert. Collect it with another behaviour, or "
             f"choose a task that has one: {known}."
         )
-    made = call_named(spec.expert, spec)
-    return made if isinstance(made, Policy) else Expert(made)
+    return Expert(call_named(spec.expert, spec))

@@ -1,1 +1,0 @@
-"""Meta-World: a Sawyer arm at a table, 49 tasks."""

@@ -1,1 +1,0 @@
-"""RoboDesk: a Franka arm at a desk with buttons, a drawer, a slide and blocks."""

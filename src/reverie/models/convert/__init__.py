@@ -1,1 +1,0 @@
-"""Published weights in, our own model folders out."""
