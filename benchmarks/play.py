@@ -181,6 +181,7 @@ def recompute(
     level = torch.full((1, 1), world.net.config.commit_level)
     committed = world.flow.corrupt(clean, noise.commit[:, None], level)
     _, agents = forward(committed, level, torch.full_like(level, finest))
+    assert world.continue_head is not None and world.reward_head is not None
     world.continue_head(agents)
     return clean[:, 0], world.reward_head.expected(agents)[:, 0]
 

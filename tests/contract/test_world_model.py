@@ -11,7 +11,6 @@ from torch.testing import assert_close
 from reverie.core.batch import Batch
 from reverie.core.errors import ShapeError, StaleStateError
 from reverie.models.api import Noise, Prediction, RolloutState, WorldModel
-from tests.support.classic import make_classic_world
 from tests.support.dreams import (
     AWKWARD,
     TASKS,
@@ -21,6 +20,7 @@ from tests.support.dreams import (
     seeded,
 )
 from tests.support.dreams import make_world as make_shortcut_world
+from tests.support.release import imported
 
 ROWS, CONTEXT_FRAMES = 3, 6
 
@@ -40,28 +40,24 @@ def shortcut(name: str) -> Callable[[], WorldModel]:
     return make
 
 
-def classic(num_stacked: int, num_components: int) -> Callable[[], WorldModel]:
-    return lambda: make_classic_world(num_stacked=num_stacked, num_components=num_components)
+def released(name: str) -> WorldModel:
+    world = imported(name, num_flow_steps=4, tasks=TASKS)
+    # A short context, so that dreams outgrow it in few steps.
+    world.net.config = replace(world.net.config, context=5)
+    return world
 
 
-CACHING = ("shortcut, conv", "shortcut, causal")
-"""Worlds whose states share a cache that moves on."""
 MAKERS: dict[str, Callable[[], WorldModel]] = {
     "shortcut, conv": shortcut("conv"),
     "shortcut, causal": shortcut("causal"),
-    "classic, one frame": classic(1, 3),
-    "classic, stacked frames": classic(3, 1),
+    "imported release": lambda: released("dynamics.pt"),
+    "imported release without heads": lambda: released("dynamics_noagent.pt"),
 }
 
 
 @pytest.fixture(params=MAKERS.values(), ids=MAKERS.keys())
 def world(request: pytest.FixtureRequest) -> WorldModel:
     return request.param()
-
-
-@pytest.fixture(params=CACHING)
-def caching_world(request: pytest.FixtureRequest) -> WorldModel:
-    return MAKERS[request.param]()
 
 
 def context_for(world: WorldModel, *, rows: int = ROWS, count: int = CONTEXT_FRAMES) -> Batch:
@@ -99,11 +95,23 @@ def pick(noise: Noise, rows: list[int]) -> Noise:
     return Noise(start=noise.start[rows], commit=noise.commit[rows])
 
 
-def assert_same(mine: Prediction, theirs: Prediction, rows: list[int] | None = None) -> None:
+def rounding(world: WorldModel) -> float:
+    """Attention gains of up to 100 in released weights amplify the last bits of float32."""
+    net = getattr(world, "net", None)
+    return 1e-4 if net and net.config.stack.quirks.has_exponential_gains else 1e-5
+
+
+def assert_same(
+    mine: Prediction,
+    theirs: Prediction,
+    rows: list[int] | None = None,
+    *,
+    tolerance: float = 1e-5,
+) -> None:
     for field in fields(Prediction):
         wanted = getattr(theirs, field.name)
         wanted = wanted if rows is None else wanted[rows]
-        assert_close(getattr(mine, field.name), wanted, atol=1e-5, rtol=1e-5)
+        assert_close(getattr(mine, field.name), wanted, atol=tolerance, rtol=tolerance)
 
 
 def bits(prediction: Prediction) -> list[Tensor]:
@@ -120,8 +128,8 @@ def test_predictions_have_the_shapes_and_ranges_of_the_protocol(world: WorldMode
     assert prediction.reward.shape == prediction.continues.shape == (ROWS,)
     assert prediction.features.shape[0] == ROWS
     assert ((prediction.continues >= 0) & (prediction.continues <= 1)).all()
-    limit = getattr(world, "latent_limit", float("inf"))
-    assert prediction.trace.abs().max() <= limit * (1 + 1e-6)
+    bound = getattr(world, "latent_limit", 1 / spec.scale)
+    assert prediction.trace.abs().max() <= bound * (1 + 1e-6)
     assert all(torch.isfinite(x).all() for x in bits(prediction))
     assert state.num_rows == ROWS
     assert torch.equal(state.latent, prediction.latent)
@@ -180,7 +188,8 @@ def test_forked_rows_dream_as_if_alone(world: WorldModel) -> None:
         branches, got = world.step(branches, together, noise.fork(copies))
         for copy in range(copies):
             plain[copy], alone = world.step(plain[copy], actions[copy], noise)
-            assert_same(alone, got, [row * copies + copy for row in range(ROWS)])
+            rows = [row * copies + copy for row in range(ROWS)]
+            assert_same(alone, got, rows, tolerance=rounding(world))
 
 
 def test_a_row_dreams_alone_as_in_company_and_in_any_order(world: WorldModel) -> None:
@@ -193,12 +202,11 @@ def test_a_row_dreams_alone_as_in_company_and_in_any_order(world: WorldModel) ->
             action, noise = action_at(world, step), noise_at(world, step)
             theirs, wanted = world.step(theirs, action, noise)
             mine, got = world.step(mine, action[rows], pick(noise, rows))
-            assert_same(got, wanted, rows)
+            assert_same(got, wanted, rows, tolerance=rounding(world))
         assert (world.decode(mine).int() - world.decode(theirs)[rows].int()).abs().max() <= 1
 
 
-def test_a_state_steps_once_and_the_error_says_to_fork(caching_world: WorldModel) -> None:
-    world = caching_world
+def test_a_state_steps_once_and_the_error_says_to_fork(world: WorldModel) -> None:
     state = start(world)
     world.step(state.fork(1), action_at(world, 0), noise_at(world, 0))
     after, _ = world.step(state, action_at(world, 0), noise_at(world, 0))
@@ -207,10 +215,7 @@ def test_a_state_steps_once_and_the_error_says_to_fork(caching_world: WorldModel
     world.step(after, action_at(world, 1), noise_at(world, 1))
 
 
-def test_a_state_one_step_old_can_still_be_forked_and_goes_on_rightly(
-    caching_world: WorldModel,
-) -> None:
-    world = caching_world
+def test_a_state_one_step_old_can_still_be_forked_and_goes_on_rightly(world: WorldModel) -> None:
     state, _ = dream(world, start(world), world.max_context + 1)
     wanted = world.step(state.fork(1), action_at(world, 30), noise_at(world, 30))[1]
     newer, _ = world.step(state, action_at(world, 31), noise_at(world, 31))

@@ -95,6 +95,12 @@ COMMANDS = (
         example="clips.csv",
     ),
     Command(
+        words="calibrate",
+        target="reverie.cli.calibrate:calibrate",
+        summary="Fit and judge the probability that a dream goes wrong.",
+        example="pocket",
+    ),
+    Command(
         words="play",
         target="reverie.cli.play:play",
         summary="Drive simulator and dream side by side in the browser.",
@@ -109,6 +115,12 @@ COMMANDS = (
         target="reverie.cli.model:COMMANDS",
         summary="Describe a model: size, tasks, config, data.",
         example="pocket",
+    ),
+    Command(
+        words="model import",
+        target="reverie.cli.model:COMMANDS",
+        summary="Turn released MMBench2 weights into a model folder.",
+        example="downloads/combined --out models/combined",
     ),
     Command(
         words="doctor",

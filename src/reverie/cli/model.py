@@ -1,6 +1,7 @@
 """``reverie model``: what models there are, and what is in one."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -79,4 +80,46 @@ def inspect_model(
     return 0
 
 
-COMMANDS = {"list": list_models, "inspect": inspect_model}
+def import_model(
+    source: Annotated[Path, tyro.conf.Positional],
+    *,
+    out: Path,
+    tasks_json: Path | None = None,
+    tasks: tuple[str, ...] = (),
+    flow_steps: int = 8,
+    context_noise: float = 0.1,
+) -> int:
+    """Turn released weights of MMBench2 into a model folder that every command here can use.
+
+    The files are read without running anything in them, and compared with each other before
+    anything is written.
+
+    Example: reverie model import downloads/combined --out models/combined
+
+    Args:
+        source: Folder with tokenizer.pt and dynamics.pt of one variant.
+        out: The new model folder.
+        tasks_json: The release's table of tasks, for their names and instructions. Without it
+            rewards are read without an instruction.
+        tasks: Names of the tasks, where there is no table; by default all that Reverie knows.
+        flow_steps: Flow steps per dreamed frame, a power of two.
+        context_noise: Share of noise in frames that enter the cache.
+    """
+    from reverie.envs.registry import task_names
+    from reverie.models.convert.folder import import_folder
+    from reverie.models.convert.mmbench2 import TaskTable, read_task_table
+
+    table = TaskTable(names=tasks or task_names())
+    if tasks_json is not None:
+        table = read_task_table(tasks_json)
+    console = Console(highlight=False)
+    with console.status(f"importing {source}"):
+        imported = import_folder(
+            source, out, table, num_flow_steps=flow_steps, context_noise=context_noise
+        )
+    count = sum(weights.numel() for weights in imported.world.parameters())
+    console.print(f"Imported {count:,} parameters into {out}.", soft_wrap=True)
+    return 0
+
+
+COMMANDS = {"list": list_models, "inspect": inspect_model, "import": import_model}

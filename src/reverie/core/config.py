@@ -10,10 +10,26 @@ from reverie.core.registry import unknown_name_message
 
 ConfigType = TypeVar("ConfigType")
 
+_ADDED = "added"
+
+
+def added(default: Any) -> Any:
+    """Declare a field that older files do not have; they mean ``default`` by its absence.
+
+    Files written now leave it out too where it has that value, so that what they say, and every
+    checksum of it, stays the same.
+    """
+    return dataclasses.field(default=default, metadata={_ADDED: True})
+
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Turn a dataclass into a JSON-compatible dictionary, nested configs included."""
-    return {item.name: _plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
+    items = [(item, getattr(config, item.name)) for item in dataclasses.fields(config)]
+    return {
+        item.name: _plain(value)
+        for item, value in items
+        if not (_ADDED in item.metadata and value == item.default)
+    }
 
 
 def from_dict(kind: type[ConfigType], values: Any) -> ConfigType:
@@ -28,19 +44,21 @@ def from_dict(kind: type[ConfigType], values: Any) -> ConfigType:
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{kind.__name__} needs a mapping of its fields, got {values!r}.")
-    names = tuple(item.name for item in dataclasses.fields(kind))  # type: ignore[arg-type]
+    items = dataclasses.fields(kind)  # type: ignore[arg-type]
+    names = tuple(item.name for item in items)
     for name in values:
         if name not in names:
             hint = f"{kind.__name__} has: {', '.join(names)}"
             raise ConfigError(unknown_name_message(f"{kind.__name__} field", name, names, hint))
-    missing = [name for name in names if name not in values]
+    needed = [item.name for item in items if _ADDED not in item.metadata]
+    missing = [name for name in needed if name not in values]
     if missing:
         raise ConfigError(
             f"{kind.__name__} is missing {', '.join(missing)}. It was probably written by another "
             f"version of Reverie; convert or retrain it."
         )
     hints = typing.get_type_hints(kind)
-    return kind(**{name: _typed(hints[name], values[name], name) for name in names})
+    return kind(**{name: _typed(hints[name], value, name) for name, value in values.items()})
 
 
 def replace_path(config: ConfigType, path: str, value: Any) -> ConfigType:

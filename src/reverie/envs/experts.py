@@ -56,4 +56,5 @@ def make_expert(task: str) -> Policy:
             f"The task '{task}' has no scripted expert. Collect it with another behaviour, or "
             f"choose a task that has one: {known}."
         )
-    return Expert(call_named(spec.expert, spec))
+    made = call_named(spec.expert, spec)
+    return made if isinstance(made, Policy) else Expert(made)

@@ -37,5 +37,5 @@ class TaskSpec:
     factory: str
     """``"module:function"``; called with (spec, frame_spec), returns a ``TaskEnv``."""
     expert: str | None = None
-    """``"module:function"``; called with (spec), returns the ``Controller`` of its scripted expert.
-    None if it has none."""
+    """``"module:function"``; called with (spec), returns the ``Controller`` of its scripted expert,
+    or a whole ``Policy``. None if it has none."""

@@ -16,17 +16,18 @@ from reverie.evaluate.predictors import clip_readings, step_readings
 SHOWN = ("u_r/floored", "u_f/floored", "u_s/floored", "m")
 """Readings that are drawn; the table has all."""
 _DPI = 110
-_COLOURS = (
+COLOURS = (
     *("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7"),
     *("#a463f2", "#97bbf5", "#9c6b4e", "#9498a0", "#1b2a49", "#b0522d"),
 )
+"""Of lines, in order."""
 _MIN_READING = 1e-4
 """Readings are drawn on a logarithmic axis from here on."""
 
 
 def draw_drift(tasks: Sequence[TaskEvaluation]) -> bytes:
     """Draw the gap to the tokenizer per segment, and the gain per step, one line a task."""
-    figure, (left, right) = _panels(1, 2, height=3.9)
+    figure, (left, right) = panels(1, 2, height=3.9)
     for index, task in enumerate(tasks):
         style = _style(index)
         gaps = task.drift.gap_db
@@ -38,12 +39,12 @@ def draw_drift(tasks: Sequence[TaskEvaluation]) -> bytes:
     right.set(title="Gain over the decoded still", xlabel="dreamed step", ylabel="median dB")
     right.axhline(0, color="#888", linewidth=1, linestyle=":")
     right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _png(figure)
+    return to_png(figure)
 
 
 def draw_discrimination(tasks: Sequence[TaskEvaluation]) -> bytes:
     """Draw each shown reading against the rollout gain, and its ROC curve for divergence."""
-    figure, grid = _panels(2, len(SHOWN), height=6.0)
+    figure, grid = panels(2, len(SHOWN), height=6.0)
     per_task = [clip_readings(task.readings) for task in tasks]
     diverged = np.concatenate([task.gains.has_diverged for task in tasks])
     gains = np.concatenate([task.gains.moving_gain for task in tasks])
@@ -56,7 +57,7 @@ def draw_discrimination(tasks: Sequence[TaskEvaluation]) -> bytes:
                 s=9,
                 alpha=0.75,
                 linewidths=0,
-                color=_COLOURS[index % len(_COLOURS)],
+                color=COLOURS[index % len(COLOURS)],
                 label=_short(task.task),
             )
         joined = np.concatenate([clips[name] for clips in per_task])
@@ -75,12 +76,12 @@ def draw_discrimination(tasks: Sequence[TaskEvaluation]) -> bytes:
     grid[1][0].set_ylabel("found")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside lower center", ncols=6)
-    return _png(figure)
+    return to_png(figure)
 
 
 def draw_reliability(tasks: Sequence[TaskEvaluation]) -> bytes:
     """Draw the share of diverged steps in each tenth of a reading, pooled and ranked per task."""
-    figure, axes = _panels(1, len(SHOWN), height=2.9)
+    figure, axes = panels(1, len(SHOWN), height=2.9)
     per_task = [step_readings(task.readings) for task in tasks]
     labels = np.concatenate([task.diverged_steps.reshape(-1) for task in tasks])
     for name, axis in zip(SHOWN, axes, strict=True):
@@ -92,7 +93,7 @@ def draw_reliability(tasks: Sequence[TaskEvaluation]) -> bytes:
         axis.set(title=name, xlabel="tenth of the reading", ylim=(0, None))
     axes[0].set_ylabel("share of diverged steps")
     axes[0].legend(fontsize=7, frameon=False)
-    return _png(figure)
+    return to_png(figure)
 
 
 def tenths(
@@ -121,7 +122,8 @@ def roc_curve(
     return np.concatenate([[0.0], hits]), np.concatenate([[0.0], alarms])
 
 
-def _panels(rows: int, columns: int, *, height: float) -> tuple[Any, Any]:
+def panels(rows: int, columns: int, *, height: float) -> tuple[Any, Any]:
+    """Make a figure of the report's width and its axes."""
     figures = require_extra("matplotlib.figure", "eval", "draw the plots of a report")
     figure = figures.Figure(figsize=(11, height), dpi=_DPI, layout="constrained")
     axes = figure.subplots(rows, columns)
@@ -132,8 +134,8 @@ def _panels(rows: int, columns: int, *, height: float) -> tuple[Any, Any]:
 
 
 def _style(index: int) -> dict[str, Any]:
-    line = "-" if index < len(_COLOURS) else "--"
-    return {"color": _COLOURS[index % len(_COLOURS)], "linewidth": 1.4, "linestyle": line}
+    line = "-" if index < len(COLOURS) else "--"
+    return {"color": COLOURS[index % len(COLOURS)], "linewidth": 1.4, "linestyle": line}
 
 
 def _short(task: str) -> str:
@@ -144,7 +146,8 @@ def _number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}"
 
 
-def _png(figure: Any) -> bytes:
+def to_png(figure: Any) -> bytes:
+    """Finish a figure and return it as PNG."""
     # Last: every set_title goes back to the default size.
     for axis in figure.axes:
         axis.title.set_fontsize(9.5)

@@ -144,28 +144,32 @@ def write_report(
         title: Heading.
         facts: Lines below it, name to text.
     """
-    lines = "".join(f"<li>{escape(name)}: {escape(text)}</li>" for name, text in facts.items())
     body = [
-        f"<h1>{escape(title)}</h1><ul class=soft>{lines}</ul>",
-        _section("Per task", _METRICS_TEXT, _metrics_table(numbers)),
-        _section("What is missed, and why", "", _misses(numbers)),
-        _section("What actions change in the simulators", _CONTROL_TEXT, _control_table(numbers)),
-        _section("Drift", _DRIFT_TEXT, _image(plots.draw_drift(tasks), "Drift per segment")),
-        _section("Which readings predict error", _PREDICTOR_TEXT, _predictor_table(numbers)),
-        _image(plots.draw_discrimination(tasks), "Readings against rollout gain, and ROC curves"),
-        _section(
+        section("Per task", _METRICS_TEXT, _metrics_table(numbers)),
+        section("What is missed, and why", "", _misses(numbers)),
+        section("What actions change in the simulators", _CONTROL_TEXT, _control_table(numbers)),
+        section("Drift", _DRIFT_TEXT, picture(plots.draw_drift(tasks), "Drift per segment")),
+        section("Which readings predict error", _PREDICTOR_TEXT, _predictor_table(numbers)),
+        picture(plots.draw_discrimination(tasks), "Readings against rollout gain, and ROC curves"),
+        section(
             "What a reading means",
             _RELIABILITY_TEXT,
-            _image(plots.draw_reliability(tasks), "Share of diverged steps by tenth of a reading"),
+            picture(plots.draw_reliability(tasks), "Share of diverged steps by tenth of a reading"),
         ),
-        _section("Best and worst dreams", _CLIPS_TEXT, _clips(pictures)),
+        section("Best and worst dreams", _CLIPS_TEXT, _clips(pictures)),
     ]
-    page = (
+    write_bytes(path, page(title, facts, body).encode())
+
+
+def page(title: str, facts: Mapping[str, str], body: Sequence[str]) -> str:
+    """Return a whole HTML page with a heading, a list of facts and sections."""
+    lines = "".join(f"<li>{escape(name)}: {escape(text)}</li>" for name, text in facts.items())
+    return (
         f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{escape(title)}</title>"
         f'<meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f"<ul class=soft>{lines}</ul>{''.join(body)}</body></html>\n"
     )
-    write_bytes(path, page.encode())
 
 
 _METRICS_TEXT = (
@@ -197,7 +201,8 @@ _RELIABILITY_TEXT = (
 _CLIPS_TEXT = "Real frames above, dreamed frames below; by rollout gain among clips that move."
 
 
-def _section(title: str, text: str, content: str) -> str:
+def section(title: str, text: str, content: str) -> str:
+    """Return a heading, a paragraph and what belongs below."""
     paragraph = f"<p class=soft>{escape(text)}</p>" if text else ""
     return f"<h2>{escape(title)}</h2>{paragraph}{content}"
 
@@ -214,7 +219,7 @@ def _metrics_table(numbers: Numbers) -> str:
     body += "<tr><td><b>mean of tasks</b></td>" + "".join(
         _cell(means.get(c.name), c) if c.name in means else "<td></td>" for c in shown
     )
-    return _table(head, body + "</tr>", "task")
+    return table(head, body + "</tr>", "task")
 
 
 def _titled(column: _Column) -> str:
@@ -233,7 +238,8 @@ def _cell(value: float | int | None, column: _Column) -> str:
     return f"<td class={'good' if is_met else 'bad'}>{value:.{column.digits}f}</td>"
 
 
-def _table(head: str, body: str, first: str) -> str:
+def table(head: str, body: str, first: str) -> str:
+    """Return a table that scrolls sideways where it must."""
     return f"<div class=scroll><table><tr><th>{first}</th>{head}</tr>{body}</table></div>"
 
 
@@ -261,7 +267,7 @@ def _control_table(numbers: Numbers) -> str:
             texts = [*shares, f"{control['next_mse']:.2e}", *later]
             cells = "".join(f"<td>{text}</td>" for text in texts)
         body += f"<tr><td>{escape(task)}</td>{cells}</tr>"
-    return _table(head, body, "task")
+    return table(head, body, "task")
 
 
 def _predictor_table(numbers: Numbers) -> str:
@@ -291,10 +297,11 @@ def _predictor_table(numbers: Numbers) -> str:
         f"<tr><td>task identity</td><td>{texts[0]}</td><td colspan=5></td><td>{texts[1]}</td>"
         f"<td colspan=6></td></tr>"
     )
-    return _table(head, body, "reading")
+    return table(head, body, "reading")
 
 
-def _image(content: bytes, text: str) -> str:
+def picture(content: bytes, text: str) -> str:
+    """Return a PNG inside the page, with what to read where it cannot be seen."""
     return f'<img class=plot alt="{escape(text)}" src="{_inline(content, "png")}">'
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def load_watched(path: Path) -> WatchedDreams:
         DataError: The file is missing or is not one of watched dreams.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             signals = {name: file[f"signal/{name}"] for name in SIGNALS}
             arrays = {name: file[name] for name in _ARRAYS}
             return WatchedDreams(
@@ -109,7 +110,7 @@ def load_watched(path: Path) -> WatchedDreams:
             )
     except FileNotFoundError as error:
         raise DataError(f"There are no watched dreams at '{path}'. Dream them first.") from error
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(f"'{path}' holds no watched dreams of this version: {error}.") from error
 
 

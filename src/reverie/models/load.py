@@ -20,7 +20,7 @@ from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError
 from reverie.core.files import atomic_path, digest, file_digest, write_bytes, write_json
 from reverie.core.registry import unknown_name_message
-from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, RewardHead
+from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, PolicyHead, RewardHead
 from reverie.models.dynamics.net import DynamicsConfig, DynamicsNet
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.tokenizer import TOKENIZERS
@@ -94,7 +94,7 @@ def save_world_model(
         tokenizer_name=tokenizer_name,
         tokenizer=to_dict(parts["tokenizer"].config),
         dynamics=world.net.config,
-        heads=world.reward_head.config,
+        heads=world.heads,
         checksums={name: file_digest(folder / f"{name}.safetensors") for name in PARTS},
         num_parameters={
             name: sum(item.numel() for item in module.parameters())
@@ -115,16 +115,22 @@ def load_world_model(folder: Path, *, device: torch.device | str = "cpu") -> Sho
     """
     manifest = read_manifest(folder)
     tokenizer = make_tokenizer(manifest.tokenizer_name, manifest.tokenizer)
-    width = manifest.dynamics.stack.width
-    world = ShortcutWorld(
-        tokenizer,
-        DynamicsNet(manifest.dynamics),
-        RewardHead(width, manifest.heads),
-        ContinueHead(width, manifest.heads),
-    )
+    world = make_world(tokenizer, manifest.dynamics, manifest.heads)
     for name, module in (("tokenizer", tokenizer), ("dynamics", _dynamics_module(world))):
         _load_part(folder, name, manifest.checksums, module)
     return world.to(device).eval().requires_grad_(False)
+
+
+def make_world(tokenizer: nn.Module, dynamics: DynamicsConfig, heads: HeadsConfig) -> ShortcutWorld:
+    """Build an untrained world around a tokenizer."""
+    width = dynamics.stack.width
+    return ShortcutWorld(
+        tokenizer,
+        DynamicsNet(dynamics),
+        RewardHead(width, heads) if heads.has_reward else None,
+        ContinueHead(width, heads) if heads.has_continue else None,
+        PolicyHead(width, heads, dynamics.action_width) if heads.num_policy_distances else None,
+    )
 
 
 def read_manifest(folder: Path) -> ModelManifest:
@@ -132,23 +138,6 @@ def read_manifest(folder: Path) -> ModelManifest:
 
     Raises:
         CheckpointError: It is missing or cannot be read.
-    """
-    path, values = folder / MANIFEST, read_manifest_values(folder)
-    if values.get("kind") != "shortcut":
-        raise CheckpointError(
-            f"'{path}' is a model of kind {values.get('kind')!r}; this command knows 'shortcut'."
-        )
-    try:
-        return from_dict(ModelManifest, values)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"'{path}' cannot be used: {error}") from error
-
-
-def read_manifest_values(folder: Path) -> dict[str, Any]:
-    """Read ``model.json`` of a model of any kind, as plain values.
-
-    Raises:
-        CheckpointError: It is missing, no JSON, or of another version.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -166,7 +155,14 @@ def read_manifest_values(folder: Path) -> dict[str, Any]:
             f"'{path}' has format version {found!r}; this Reverie reads version {FORMAT_VERSION}. "
             f"Use the Reverie that wrote it, or export the model again."
         )
-    return values
+    if values.get("kind") != "shortcut":
+        raise CheckpointError(
+            f"'{path}' is a model of kind {values.get('kind')!r}; this Reverie knows 'shortcut'."
+        )
+    try:
+        return from_dict(ModelManifest, values)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"'{path}' cannot be used: {error}") from error
 
 
 def make_tokenizer(name: str, config: dict[str, Any]) -> nn.Module:
@@ -199,7 +195,7 @@ def resolve_model(name_or_path: str) -> Path:
     """Return the folder meant by a path or by the name of a shipped model."""
     path = Path(name_or_path)
     if path.exists() or "/" in name_or_path or path.is_absolute():
-        read_manifest_values(path)
+        read_manifest(path)
         return path
     return pretrained_folder(name_or_path)
 
@@ -251,5 +247,10 @@ def _tokenizer_module(world: ShortcutWorld) -> Any:
 
 
 def _dynamics_module(world: ShortcutWorld) -> nn.Module:
-    parts = {"net": world.net, "reward_head": world.reward_head}
-    return nn.ModuleDict({**parts, "continue_head": world.continue_head})
+    parts = {
+        "net": world.net,
+        "reward_head": world.reward_head,
+        "continue_head": world.continue_head,
+        "policy_head": world.policy_head,
+    }
+    return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})

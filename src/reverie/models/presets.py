@@ -5,11 +5,13 @@ A preset is only the shape of the networks. How to train one is a recipe.
 
 from dataclasses import dataclass
 
+from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.shortcut import ShortcutConfig
 from reverie.models.tokenizer.causal import CausalTokenizerConfig
 from reverie.models.tokenizer.conv import ConvTokenizerConfig
 from reverie.nn.blocks import StackConfig
+from reverie.nn.quirks import MMBENCH2
 
 TokenizerConfig = ConvTokenizerConfig | CausalTokenizerConfig
 
@@ -94,6 +96,66 @@ def full(tasks: tuple[str, ...] = (), *, context: int = 48, num_kv_heads: int = 
         num_agents=4,
         context=context,
         num_flow_steps=8,
+    )
+
+
+def released(tasks: tuple[str, ...] = ()) -> Preset:
+    """224x224, 341 million parameters: exactly the network of MMBench2's published weights."""
+    layers = StackConfig(
+        width=512,
+        depth=12,
+        num_heads=8,
+        num_kv_heads=8,
+        time_every=1,
+        mlp_hidden=1365,
+        quirks=MMBENCH2,
+    )
+    tokenizer = CausalTokenizerConfig(
+        height_px=224,
+        width_px=224,
+        patch_px=14,
+        encoder=layers,
+        decoder=layers,
+        num_tokens=64,
+        latent_channels=64,
+        context=24,
+    )
+    stack = StackConfig(
+        width=1024,
+        depth=16,
+        num_heads=8,
+        num_kv_heads=8,
+        time_every=2,
+        mlp_hidden=2730,
+        quirks=MMBENCH2,
+    )
+    return _pair(
+        "causal",
+        tokenizer,
+        tasks,
+        packing=2,
+        stack=stack,
+        num_registers=4,
+        num_agents=4,
+        context=24,
+        num_flow_steps=8,
+        action_hidden=2048,
+        commit_signal=0.9,
+        embeds_tasks=True,
+    )
+
+
+def released_heads() -> HeadsConfig:
+    """Reward and policy heads of MMBench2's published weights: 15 million parameters."""
+    return HeadsConfig(
+        num_distances=8,
+        num_bins=255,
+        reward_limit=10.0,
+        lowest_reward=-10.0,
+        mlp_hidden=1365,
+        has_continue=False,
+        num_policy_distances=8,
+        quirks=MMBENCH2,
     )
 
 

@@ -10,10 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reverie.core.errors import ConfigError
-from reverie.nn.rope import Rotation
+from reverie.nn.quirks import NATIVE, Quirks
+from reverie.nn.rope import Rotation, unit
 
 MAX_LOGIT = 50.0
 """No attention logit can exceed this, whatever the inputs: it replaces a tanh soft-cap."""
+
+MAX_EXPONENTIAL_GAIN = 100.0
+"""Limit of the gains of published weights (see ``nn.quirks``)."""
 
 SHORT_SEQUENCE = 64
 """Up to this many positions, attention on a CPU is written out instead of fused."""
@@ -21,7 +25,10 @@ SHORT_SEQUENCE = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeysValues:
-    """Normalised, unrotated keys and the values of some positions."""
+    """Normalised, unrotated keys and the values of some positions.
+
+    With the mismatched RoPE of ``nn.quirks`` the keys are not normalised yet.
+    """
 
     keys: Float[Tensor, "*rows p g c"]
     values: Float[Tensor, "*rows p g c"]
@@ -44,8 +51,10 @@ class Attention(nn.Module):
     here the gain itself is bounded by 50, which fused kernels can run.
     """
 
-    def __init__(self, width: int, num_heads: int, num_kv_heads: int) -> None:
-        """Make projections without biases and one learned gain per head."""
+    def __init__(
+        self, width: int, num_heads: int, num_kv_heads: int, quirks: Quirks = NATIVE
+    ) -> None:
+        """Make projections, by default without biases, and one learned gain per head."""
         super().__init__()
         if width % num_heads or num_heads % num_kv_heads or (width // num_heads) % 2:
             raise ConfigError(
@@ -53,14 +62,20 @@ class Attention(nn.Module):
                 f"divisible by KV heads, got width {width}, {num_heads} heads, {num_kv_heads} KV."
             )
         self.head_dim = width // num_heads
-        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
-        self.project = nn.Linear(width, self.head_dim * (num_heads + 2 * num_kv_heads), bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.num_heads, self.num_kv_heads, self.quirks = num_heads, num_kv_heads, quirks
+        lanes = self.head_dim * (num_heads + 2 * num_kv_heads)
+        self.project = nn.Linear(width, lanes, bias=quirks.has_biases)
+        self.out = nn.Linear(width, width, bias=quirks.has_biases)
         start = math.sqrt(self.head_dim) / MAX_LOGIT
-        self.gain_logit = nn.Parameter(torch.full((num_heads,), math.log(start / (1 - start))))
+        first = math.log(start / (1 - start))
+        if quirks.has_exponential_gains:
+            first = math.log(self.head_dim) / 2
+        self.gain_logit = nn.Parameter(torch.full((num_heads,), first))
 
     def gains(self) -> Float[Tensor, " h"]:
         """Return the largest possible logit of each head, in (0, 50)."""
+        if self.quirks.has_exponential_gains:
+            return self.gain_logit.exp().clamp_max(MAX_EXPONENTIAL_GAIN)
         return MAX_LOGIT * torch.sigmoid(self.gain_logit)
 
     def forward(
@@ -107,11 +122,15 @@ class Attention(nn.Module):
         # Views instead of einops: thirty times a dreamed frame, its own cost would show.
         lanes = self.project(x).unflatten(-1, (-1, self.head_dim))
         pointed = self.num_heads + self.num_kv_heads
-        unit = functional.normalize(lanes[..., :pointed, :].float(), dim=-1).to(lanes.dtype)
-        turned = rotation.turn(unit)
+        kept = lanes[..., :pointed, :]
+        if rotation.is_mismatched:
+            turned = unit(rotation.turn(kept))
+        else:
+            kept = unit(kept)
+            turned = rotation.turn(kept)
         query, key = turned[..., : self.num_heads, :], turned[..., self.num_heads :, :]
         query = (query * self.gains()[:, None]).to(lanes.dtype)
-        return query, key, KeysValues(unit[..., self.num_heads :, :], lanes[..., pointed:, :])
+        return query, key, KeysValues(kept[..., self.num_heads :, :], lanes[..., pointed:, :])
 
 
 def attend(

@@ -8,10 +8,12 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
 from reverie.nn.attention import Attention, KeysValues, PastBlock
 from reverie.nn.mlp import SwiGLU, hidden_width
 from reverie.nn.norm import RMSNorm
+from reverie.nn.quirks import NATIVE, Quirks
 from reverie.nn.rope import Rotation
 
 
@@ -26,10 +28,15 @@ class StackConfig:
     """Divides ``num_heads``; equal to it for plain attention."""
     time_every: int
     """Every how many layers there is a time attention."""
+    mlp_hidden: int | None = added(None)
+    """Width inside the feed-forward layers; None takes ``hidden_width(width)``."""
+    quirks: Quirks = added(NATIVE)
+    """What published weights do otherwise."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that no layer can have."""
         sizes = {item.name: getattr(self, item.name) for item in fields(self)}
+        sizes = {name: value for name, value in sizes.items() if isinstance(value, int)}
         small = {name: value for name, value in sizes.items() if value < 1}
         if small:
             name, value = next(iter(small.items()))
@@ -47,36 +54,45 @@ class StackConfig:
         return (layer + 1) % self.time_every == 0
 
     @property
+    def hidden(self) -> int:
+        """Width inside the feed-forward layers."""
+        return self.mlp_hidden or hidden_width(self.width)
+
+    @property
     def num_time_layers(self) -> int:
         """Number of layers that attend over time."""
         return self.depth // self.time_every
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of the stack, both outer norms included."""
-        shared = 2 * self.width**2 * self.num_kv_heads // self.num_heads
-        attention = 2 * self.width**2 + shared + self.num_heads
-        layer = attention + 3 * self.width * hidden_width(self.width) + 2 * self.width
+        """Parameters of the stack, outer norms included."""
+        shared = 2 * self.width * self.num_kv_heads // self.num_heads
+        bias = int(self.quirks.has_biases)
+        attention = (2 * self.width + shared) * (self.width + bias) + self.num_heads
+        mlp = 3 * self.width * self.hidden + bias * (2 * self.hidden + self.width)
+        layer = attention + mlp + 2 * self.width
         time = attention + self.width
-        return self.depth * layer + self.num_time_layers * time + 2 * self.width
+        outer = 2 * self.width if self.quirks.has_outer_norms else 0
+        return self.depth * layer + self.num_time_layers * time + outer
 
 
 class Layer(nn.Module):
     """Space attention, perhaps time attention, feed-forward; each pre-normalised and added.
 
     Time attention touches only the first ``num_time_tokens`` tokens of a frame; the others pass
-    through it unchanged.
+    through it unchanged (but see ``Quirks.still_tokens_add_norm``).
     """
 
     def __init__(self, config: StackConfig, has_time: bool) -> None:
         """Make the layer; output matrices shrink with depth so that the residual stays tame."""
         super().__init__()
-        heads = (config.width, config.num_heads, config.num_kv_heads)
+        self.quirks = config.quirks
+        heads = (config.width, config.num_heads, config.num_kv_heads, config.quirks)
         self.space_norm, self.space = RMSNorm(config.width), Attention(*heads)
         self.time_norm = RMSNorm(config.width) if has_time else None
         self.time = Attention(*heads) if has_time else None
         self.mlp_norm = RMSNorm(config.width)
-        self.mlp = SwiGLU(config.width, hidden_width(config.width))
+        self.mlp = SwiGLU(config.width, config.hidden, has_biases=config.quirks.has_biases)
         shrink = 1 / math.sqrt(2 * config.depth)
         outputs = [self.space.out, self.mlp.down, *([self.time.out] if self.time else [])]
         with torch.no_grad():
@@ -113,7 +129,8 @@ class Layer(nn.Module):
         kept = [
             rearrange(y, "(b n) t g c -> b n t g c", b=num_rows) for y in (past.keys, past.values)
         ]
-        return _beside(moved, x[:, :, num_time_tokens:], axis=2), KeysValues(*kept)
+        still = self._still(x[:, :, num_time_tokens:])
+        return _beside(moved, still, axis=2), KeysValues(*kept)
 
     def step_time(
         self, x: Float[Tensor, "b n m"], now: Rotation, past: list[PastBlock], num_time_tokens: int
@@ -122,7 +139,11 @@ class Layer(nn.Module):
         assert self.time is not None and self.time_norm is not None
         moving = x[:, :num_time_tokens]
         mixed, kept = self.time.step(self.time_norm(moving), now, past)
-        return _beside(moving + mixed, x[:, num_time_tokens:], axis=1), kept
+        return _beside(moving + mixed, self._still(x[:, num_time_tokens:]), axis=1), kept
+
+    def _still(self, x: Float[Tensor, "*rows k m"]) -> Float[Tensor, "*rows k m"]:
+        assert self.time_norm is not None
+        return x + self.time_norm(x) if self.quirks.still_tokens_add_norm else x
 
     def feed_forward(self, x: Float[Tensor, "... m"]) -> Float[Tensor, "... m"]:
         """Apply the feed-forward part."""
@@ -136,7 +157,10 @@ class Stack(nn.Module):
         """Make ``config.depth`` layers."""
         super().__init__()
         self.config = config
-        self.norm_in, self.norm_out = RMSNorm(config.width), RMSNorm(config.width)
+        self.norm_in, self.norm_out = (
+            RMSNorm(config.width) if config.quirks.has_outer_norms else nn.Identity()
+            for _ in range(2)
+        )
         self.layers = nn.ModuleList(
             Layer(config, config.has_time(index)) for index in range(config.depth)
         )
@@ -159,9 +183,10 @@ class Stack(nn.Module):
             times: Position of each frame; None counts them from 0.
         """
         count = x.shape[2] if num_time_tokens is None else num_time_tokens
-        places, clock = self._rotation(x.shape[2], x), self._rotation(x.shape[1], x)
-        if times is not None:
-            clock = Rotation.of(times, self.config.width // self.config.num_heads)
+        places = self._rotation(torch.arange(x.shape[2], device=x.device))
+        if times is None:
+            times = torch.arange(x.shape[1], device=x.device)
+        clock = self._rotation(times)
         x, kept = self.norm_in(x), []
         for layer in self.layers:
             assert isinstance(layer, Layer)
@@ -182,9 +207,8 @@ class Stack(nn.Module):
     ) -> tuple[Float[Tensor, "b n m"], list[KeysValues]]:
         """Run one new frame against cached ones; ``past`` has an entry per time layer."""
         count = x.shape[1] if num_time_tokens is None else num_time_tokens
-        places = self._rotation(x.shape[1], x)
-        here = torch.tensor([position], device=x.device)
-        turn = Rotation.of(here, self.config.width // self.config.num_heads)
+        places = self._rotation(torch.arange(x.shape[1], device=x.device))
+        turn = self._rotation(torch.tensor([position], device=x.device))
         x, kept = self.norm_in(x), []
         for layer in self.layers:
             assert isinstance(layer, Layer)
@@ -195,9 +219,12 @@ class Stack(nn.Module):
             x = layer.feed_forward(x)
         return self.norm_out(x), kept
 
-    def _rotation(self, count: int, like: Tensor) -> Rotation:
-        positions = torch.arange(count, device=like.device)
-        return Rotation.of(positions, self.config.width // self.config.num_heads)
+    def _rotation(self, positions: Int[Tensor, " p"]) -> Rotation:
+        return Rotation.of(
+            positions,
+            self.config.width // self.config.num_heads,
+            is_mismatched=self.config.quirks.has_mismatched_rope,
+        )
 
 
 def _beside(

@@ -20,21 +20,39 @@ class TwoHot(nn.Module):
     """Numbers as weights on two neighbouring bins (DreamerV3, arXiv 2301.04104).
 
     Encoding and decoding both happen in raw space: an even bet on 0 and 1 reads 0.5. Bins are
-    denser near zero.
+    denser near zero. Published weights may need both in symlog space instead.
     """
 
     bins: Tensor
 
-    def __init__(self, num_bins: int, limit: float) -> None:
-        """Place ``num_bins`` (odd) bins at symexp of an even grid over [-limit, limit]."""
+    def __init__(
+        self,
+        num_bins: int,
+        limit: float,
+        *,
+        lowest: float | None = None,
+        is_symlog: bool = False,
+    ) -> None:
+        """Place ``num_bins`` bins at symexp of an even grid over [-limit, limit].
+
+        Args:
+            num_bins: Odd, so that one of them is zero.
+            limit: Upper end of the grid, in symlog space.
+            lowest: Lower end, if it is not ``-limit``.
+            is_symlog: Keep the grid, and means over it, in symlog space.
+        """
         super().__init__()
-        grid = symexp(torch.linspace(-limit, limit, num_bins, dtype=torch.float64))
-        self.register_buffer("bins", grid.float(), persistent=False)
+        lowest = -limit if lowest is None else lowest
+        grid = torch.linspace(lowest, limit, num_bins, dtype=torch.float64)
+        self.is_symlog = is_symlog
+        bins = grid if is_symlog else symexp(grid)
+        self.register_buffer("bins", bins.float(), persistent=False)
 
     def encode(self, value: Float[Tensor, "*s"]) -> Float[Tensor, "*s n"]:
         """Return the weights whose mean over the bins is ``value``, clipped to the grid."""
         bins = self.bins
-        value = value.float().clamp(bins[0], bins[-1])
+        value = symlog(value.float()) if self.is_symlog else value.float()
+        value = value.clamp(bins[0], bins[-1])
         upper = torch.searchsorted(bins, value.contiguous()).clamp(1, len(bins) - 1)
         low, high = bins[upper - 1], bins[upper]
         share = (value - low) / (high - low)
@@ -44,7 +62,8 @@ class TwoHot(nn.Module):
 
     def decode(self, logits: Float[Tensor, "*s n"]) -> Float[Tensor, "*s"]:
         """Return the mean of the distribution."""
-        return (torch.softmax(logits.float(), dim=-1) * self.bins).sum(dim=-1)
+        mean = (torch.softmax(logits.float(), dim=-1) * self.bins).sum(dim=-1)
+        return symexp(mean) if self.is_symlog else mean
 
     def loss(
         self, logits: Float[Tensor, "*s n"], value: Float[Tensor, "*s"]

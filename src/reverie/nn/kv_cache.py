@@ -1,16 +1,15 @@
 """What a dream remembers: a ring of recent frames, and a context that forks share."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from reverie.core.errors import ShapeError, StaleStateError
+from reverie.core.errors import StaleStateError
 from reverie.nn.attention import KeysValues, PastBlock
-from reverie.nn.rope import rotate
+from reverie.nn.rope import place_keys
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,15 +67,19 @@ class Cache:
     shared: SharedContext | None
     context: int
     """C: a frame sees itself and C - 1 frames before it."""
+    is_mismatched: bool = False
+    """The keys are those of a mismatched RoPE (see ``nn.rope``)."""
 
     @staticmethod
-    def from_window(past: list[KeysValues], context: int) -> "Cache":
+    def from_window(
+        past: list[KeysValues], context: int, *, is_mismatched: bool = False
+    ) -> "Cache":
         """Store a whole window of frames (axes b n t g c, one entry per time layer)."""
         ring = Ring(past[0], len(past), context)
         for time in range(past[0].keys.shape[2]):
             cut = slice(time, time + 1)
             ring.write([KeysValues(x.keys[:, :, cut], x.values[:, :, cut]) for x in past])
-        return Cache(ring, ring.num_written, None, context)
+        return Cache(ring, ring.num_written, None, context, is_mismatched)
 
     @property
     def num_visible(self) -> tuple[int, int]:
@@ -104,7 +107,7 @@ class Cache:
         offset = 0
         for keys, values, group in parts:
             places = torch.arange(offset, offset + keys.shape[3], device=keys.device)
-            turned = rotate(keys, places)
+            turned = place_keys(keys, places, is_mismatched=self.is_mismatched)
             for layer, blocks in enumerate(layers):
                 blocks.append(PastBlock(turned[layer], values[layer], group))
             offset += keys.shape[3]
@@ -114,7 +117,7 @@ class Cache:
         """Write one frame into the ring and return the view that includes it."""
         self._check_age(0)
         self.ring.write(frame)
-        return Cache(self.ring, self.num_own + 1, self.shared, self.context)
+        return replace(self, num_own=self.num_own + 1)
 
     def fork(self, num_copies: int) -> "Cache":
         """Give every row ``num_copies`` successors that share this past and write their own."""
@@ -129,30 +132,11 @@ class Cache:
         index = torch.tensor(rows, dtype=torch.long, device=keys.device)
         return self._branch(keys[:, index], values[:, index], 1)
 
-    @staticmethod
-    def join(caches: "Sequence[Cache]") -> "Cache":
-        """Put the rows of several caches side by side; each must see equally many frames.
-
-        Raises:
-            ShapeError: Some have seen fewer frames than others.
-        """
-        for cache in caches:
-            cache._check_age(1)
-        pasts = [cache._visible() for cache in caches]
-        seen = sorted({keys.shape[3] for keys, _ in pasts})
-        if len(seen) > 1:
-            raise ShapeError(
-                f"Dreams can be joined when all look back at equally many frames, got {seen}. "
-                f"Start each from a full context."
-            )
-        keys, values = (torch.cat(list(parts), dim=1) for parts in zip(*pasts, strict=True))
-        return caches[0]._branch(keys, values, 1)
-
     def _branch(self, keys: Tensor, values: Tensor, group: int) -> "Cache":
         rows = keys.shape[1] * group
         empty = keys.new_zeros((rows, keys.shape[2], 1, *keys.shape[4:]))
         ring = Ring(KeysValues(empty, empty), keys.shape[0], self.ring.num_slots)
-        return Cache(ring, 0, SharedContext(keys, values, group), self.context)
+        return replace(self, ring=ring, num_own=0, shared=SharedContext(keys, values, group))
 
     def _visible(self) -> tuple[Tensor, Tensor]:
         from_shared, from_ring = self.num_visible

@@ -13,14 +13,14 @@ def hidden_width(width: int) -> int:
 
 
 class SwiGLU(nn.Module):
-    """down(SiLU(gate(x)) * up(x)), without biases (Shazeer, arXiv 2002.05202)."""
+    """down(SiLU(gate(x)) * up(x)), by default without biases (Shazeer, arXiv 2002.05202)."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, *, has_biases: bool = False) -> None:
         """Make the three matrices."""
         super().__init__()
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.gate = nn.Linear(width, hidden, bias=has_biases)
+        self.up = nn.Linear(width, hidden, bias=has_biases)
+        self.down = nn.Linear(hidden, width, bias=has_biases)
 
     def forward(self, x: Float[Tensor, "... m"]) -> Float[Tensor, "... m"]:
         """Apply the layer to the last axis."""

@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from reverie.collect.order import CollectOrder
 from reverie.collect.policies import POLICIES
+from reverie.core.config import replace_path
 from reverie.core.errors import ConfigError
 from reverie.core.registry import unknown_name_message
 from reverie.envs.registry import task_spec
@@ -113,6 +115,13 @@ def _check_late_needs(config: RunConfig) -> None:
                 f"{longest[task]} frames. Set {phase}.window_length={longest[task]} or less, or "
                 f"raise data.step_limits."
             )
+
+
+def override(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
+    """Return a copy with fields changed by dotted path, such as ``{"dynamics.context": 12}``."""
+    for path, value in settings.items():
+        config = replace_path(config, path, value)
+    return config
 
 
 def terminating(tasks: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What is read off the agent tokens: reward and continuation, at several distances ahead."""
+"""What is read off the agent tokens: reward, continuation, actions, several distances ahead."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
 from reverie.nn.distributions import TwoHot
 from reverie.nn.mlp import SwiGLU
 from reverie.nn.norm import RMSNorm
+from reverie.nn.quirks import NATIVE, Quirks
 
 ZERO_BIN_BIAS = 5.0
 """Initial logit of the zero-reward bin; the others start at its negative."""
@@ -29,10 +31,25 @@ class HeadsConfig:
     """Bins span symexp(+-limit); 1 + symlog(largest reward) is enough."""
     terminating_tasks: tuple[str, ...] = ()
     """Tasks that can end by themselves; elsewhere the continue probability is 1, without loss."""
+    lowest_reward: float | None = added(None)
+    """Lower end of the bins in symlog space; None mirrors ``reward_limit``."""
+    mlp_hidden: int | None = added(None)
+    """Width inside the heads; None takes twice the model's."""
+    has_reward: bool = added(True)
+    has_continue: bool = added(True)
+    num_policy_distances: int = added(0)
+    """Actions that the policy head predicts: those that lead to the next frames. 0: no head."""
+    quirks: Quirks = added(NATIVE)
+    """What published weights do otherwise."""
 
     def __post_init__(self) -> None:
         """Refuse heads without outputs, and bins none of which is zero."""
-        if self.num_distances < 1 or self.num_bins < 3 or self.num_bins % 2 == 0:
+        if self.num_policy_distances < 0:
+            raise ConfigError(
+                f"num_policy_distances must be at least 0, got {self.num_policy_distances}."
+            )
+        may_be_even = self.lowest_reward is not None
+        if self.num_distances < 1 or self.num_bins < 3 or not (self.num_bins % 2 or may_be_even):
             raise ConfigError(
                 f"Heads need num_distances of at least 1 and an odd num_bins of at least 3, got "
                 f"{self.num_distances} and {self.num_bins}. Try 8 and 255."
@@ -44,17 +61,24 @@ class HeadsConfig:
 class Trunk(nn.Module):
     """Attention pooling over agent tokens, norm, SwiGLU."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, config: HeadsConfig) -> None:
         """Make a trunk with one learned query."""
         super().__init__()
+        quirks, hidden = config.quirks, config.mlp_hidden or 2 * width
         self.query = nn.Parameter(torch.randn(width) / width**0.5)
-        self.norm = RMSNorm(width)
-        self.mlp = SwiGLU(width, 2 * width)
+        self.pool = nn.Linear(width, 2 * width, bias=False) if quirks.pools_projections else None
+        self.norm = RMSNorm(width) if quirks.has_outer_norms else nn.Identity()
+        self.mlp = SwiGLU(width, hidden, has_biases=quirks.has_biases)
 
     def forward(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t m"]:
         """Return one feature vector per frame."""
-        weights = torch.softmax(agents.float() @ self.query, dim=-1).to(agents.dtype)
-        pooled = torch.einsum("b t g, b t g m -> b t m", weights, agents)
+        keys, values = agents, agents
+        query = self.query
+        if self.pool is not None:
+            keys, values = self.pool(agents).chunk(2, dim=-1)
+            query = query / len(query) ** 0.5
+        weights = torch.softmax(keys.float() @ query, dim=-1).to(values.dtype)
+        pooled = torch.einsum("b t g, b t g m -> b t m", weights, values)
         return self.mlp(self.norm(pooled))
 
 
@@ -65,9 +89,14 @@ class RewardHead(nn.Module):
         """Start by predicting zero reward everywhere."""
         super().__init__()
         self.config = config
-        self.trunk = Trunk(width)
+        self.trunk = Trunk(width, config)
         self.out = nn.Linear(width, config.num_distances * config.num_bins)
-        self.twohot = TwoHot(config.num_bins, config.reward_limit)
+        self.twohot = TwoHot(
+            config.num_bins,
+            config.reward_limit,
+            lowest=config.lowest_reward,
+            is_symlog=config.quirks.rewards_in_symlog,
+        )
         bias = torch.full((config.num_distances, config.num_bins), -ZERO_BIN_BIAS)
         bias[:, config.num_bins // 2] = ZERO_BIN_BIAS
         with torch.no_grad():
@@ -108,7 +137,8 @@ class ContinueHead(nn.Module):
     def __init__(self, width: int, config: HeadsConfig) -> None:
         """Start at even odds."""
         super().__init__()
-        self.trunk = Trunk(width)
+        self.config = config
+        self.trunk = Trunk(width, config)
         self.out = nn.Linear(width, config.num_distances)
         self.num_distances = config.num_distances
 
@@ -128,6 +158,27 @@ class ContinueHead(nn.Module):
         goes_on, valid = ahead(1.0 - is_terminal.float(), seen, self.num_distances)
         loss = functional.binary_cross_entropy_with_logits(self(agents), goes_on, reduction="none")
         return masked_mean(loss, valid)
+
+
+class PolicyHead(nn.Module):
+    """What an expert would do next: one deterministic action in [-1, 1] per distance."""
+
+    def __init__(self, width: int, config: HeadsConfig, action_width: int) -> None:
+        """Start at the zero action."""
+        super().__init__()
+        self.config = config
+        self.trunk = Trunk(width, config)
+        self.out = nn.Linear(width, config.num_policy_distances * action_width)
+        with torch.no_grad():
+            self.out.weight.zero_()
+            self.out.bias.zero_()
+
+    def forward(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t k a"]:
+        """Return the actions that lead to frames t + 1, t + 2, … for each frame t."""
+        trunk = self.trunk(agents)
+        with torch.autocast(trunk.device.type, enabled=False):
+            lanes = torch.tanh(self.out(trunk.float()))
+        return rearrange(lanes, "b t (k a) -> b t k a", k=self.config.num_policy_distances)
 
 
 def ahead(

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
 from reverie.models.dynamics.precondition import Guess, Previous, guess_clean
 from reverie.models.dynamics.shortcut import Labels, ShortcutConfig, ShortcutFlow
@@ -45,6 +46,13 @@ class DynamicsConfig:
     uses_previous: bool = False
     """Predict what a linear guess from the previous and the noisy frame leaves over, instead of
     the frame itself (see ``precondition``)."""
+    action_hidden: int | None = added(None)
+    """Width inside the action encoder; None takes the stack's."""
+    commit_signal: float | None = added(None)
+    """What is mixed in at ``commit_level`` where a label does not say it exactly; see
+    ``signal_at_commit``."""
+    embeds_tasks: bool = added(False)
+    """A stored table gives the instruction of each task; without it they are one-hot."""
 
     def __post_init__(self) -> None:
         """Refuse combinations that cannot work."""
@@ -65,7 +73,9 @@ class DynamicsConfig:
                 f"{min(finest, round(0.9 * self.shortcut.num_levels))}."
             )
         ShortcutFlow(config=self.shortcut).check_num_steps(self.num_flow_steps)
-        if len(self.tasks) > self.language_dim:
+        if self.commit_signal is not None and not 0 < self.commit_signal < 1:
+            raise ConfigError(f"commit_signal must lie between 0 and 1, got {self.commit_signal}.")
+        if len(self.tasks) > self.language_dim and not self.embeds_tasks:
             raise ConfigError(
                 f"{len(self.tasks)} tasks do not fit a one-hot of {self.language_dim} lanes."
             )
@@ -86,12 +96,25 @@ class DynamicsConfig:
         return 2 + self.num_spatial + self.num_registers + self.num_agents
 
     @property
+    def num_labels(self) -> int:
+        """Signal levels that have an embedding."""
+        return self.shortcut.num_levels + int(self.stack.quirks.has_clean_label)
+
+    @property
+    def signal_at_commit(self) -> float:
+        """Signal at which finished and real frames enter the cache."""
+        if self.commit_signal is not None:
+            return self.commit_signal
+        return self.commit_level / self.shortcut.num_levels
+
+    @property
     def num_parameters(self) -> int:
         """Parameters of the network, heads not counted."""
-        w, levels = self.stack.width, self.shortcut.num_levels
+        w, levels = self.stack.width, self.num_labels
+        inside = self.action_hidden or w
         seen = self.spatial_dim * (2 if self.uses_previous else 1)
         spatial = seen * w + w + w * self.spatial_dim + self.spatial_dim
-        action = self.action_width * w + w**2 + 3 * w
+        action = self.action_width * inside + inside + inside * w + 2 * w
         labels = (levels + self.shortcut.finest_exponent + 1) * (w // 2)
         agents = self.num_agents * (self.language_dim * w + w)
         return (
@@ -109,6 +132,17 @@ class FrameInputs:
     """False on first frames and in image-only rows: the learned no-action token stands in."""
     language: Float[Tensor, "b e"]
 
+    @staticmethod
+    def told(
+        actions: Float[Tensor, "b t a"],
+        action_mask: Float[Tensor, "b a"],
+        has_action: Bool[Tensor, "b t"],
+        language: Float[Tensor, "b e"],
+    ) -> "FrameInputs":
+        """Mask the actions and keep them in [-1, 1]."""
+        masked = (actions * action_mask[:, None]).clamp(-1, 1)
+        return FrameInputs(masked, has_action, language)
+
     def rows(self, index: slice) -> "FrameInputs":
         """Return a slice of the rows."""
         return FrameInputs(self.actions[index], self.has_action[index], self.language[index])
@@ -120,6 +154,9 @@ class DynamicsNet(nn.Module):
     Token order of a frame: action, label, spatial, register, agent.
     """
 
+    task_embeddings: Tensor
+    """Instruction of each task; only if the config says ``embeds_tasks``."""
+
     def __init__(self, config: DynamicsConfig) -> None:
         """Make the network; its first prediction is exactly zero."""
         super().__init__()
@@ -127,10 +164,11 @@ class DynamicsNet(nn.Module):
         width = config.stack.width
         seen = config.spatial_dim * (2 if config.uses_previous else 1)
         self.spatial_in = nn.Linear(seen, width)
-        self.action_fc1 = nn.Linear(config.action_width, width)
-        self.action_fc2 = nn.Linear(width, width)
+        inside = config.action_hidden or width
+        self.action_fc1 = nn.Linear(config.action_width, inside)
+        self.action_fc2 = nn.Linear(inside, width)
         self.action_base = nn.Parameter(torch.randn(width))
-        self.signal_embedding = nn.Embedding(config.shortcut.num_levels, width // 2)
+        self.signal_embedding = nn.Embedding(config.num_labels, width // 2)
         self.step_embedding = nn.Embedding(config.shortcut.finest_exponent + 1, width // 2)
         self.registers = nn.Parameter(torch.randn(config.num_registers, width))
         self.agent_base = nn.Parameter(torch.randn(config.num_agents, width))
@@ -138,6 +176,9 @@ class DynamicsNet(nn.Module):
         self.agent_language = nn.Parameter(
             torch.randn(config.num_agents, config.language_dim, width) * agent_scale
         )
+        if config.embeds_tasks:
+            table = torch.zeros(len(config.tasks), config.language_dim)
+            self.register_buffer("task_embeddings", table)
         self.stack = Stack(config.stack)
         self.flow_head = nn.Linear(width, config.spatial_dim)
         with torch.no_grad():
@@ -148,13 +189,21 @@ class DynamicsNet(nn.Module):
     def language_of(
         self, tasks: tuple[str, ...], language: Float[Tensor, "b e"] | None, device: torch.device
     ) -> Float[Tensor, "b e"]:
-        """Return instruction embeddings: the given ones, else one-hot by task (zeros if new)."""
+        """Return instruction embeddings: the given ones, else those of the tasks (zeros if new).
+
+        A task's own is stored in a table, or one-hot where there is no table.
+        """
         if language is not None:
             return language.to(device)
         rows = torch.zeros(len(tasks), self.config.language_dim)
         for row, task in enumerate(tasks):
-            if task in self.config.tasks:
-                rows[row, self.config.tasks.index(task)] = 1.0
+            if task not in self.config.tasks:
+                continue
+            index = self.config.tasks.index(task)
+            if self.config.embeds_tasks:
+                rows[row] = self.task_embeddings[index].cpu()
+            else:
+                rows[row, index] = 1.0
         return rows.to(device)
 
     def forward(
@@ -259,13 +308,16 @@ class DynamicsNet(nn.Module):
             self.step_embedding(labels.step_exponent),
         ]
         agents = torch.einsum("b e, g e m -> b g m", inputs.language, self.agent_language)
+        agents = agents + self.agent_base
+        if self.config.stack.quirks.agents_need_language:
+            agents = agents * inputs.language.any(dim=-1)[:, None, None]
         return torch.cat(
             [
                 self._action_token(inputs)[:, :, None],
                 torch.cat(label, dim=-1)[:, :, None],
                 self.spatial_in(packed),
                 repeat(self.registers, "n m -> b t n m", b=b, t=t),
-                repeat(agents + self.agent_base, "b g m -> b t g m", t=t),
+                repeat(agents, "b g m -> b t g m", t=t),
             ],
             dim=2,
         )

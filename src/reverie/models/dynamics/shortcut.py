@@ -150,11 +150,19 @@ class ShortcutFlow:
         noise: Float[Tensor, "b t n d"],
         num_steps: int,
         limit: float,
+        num_skipped: int = 0,
     ) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b k t n d"]]:
         """Walk from noise to data in ``num_steps`` equal steps.
 
         Labels say where the latent is, not where it goes. The last step returns the clean
         prediction itself.
+
+        Args:
+            denoise: The denoiser.
+            noise: Where the walk starts.
+            num_steps: Steps of the whole walk, a power of two.
+            limit: Clean predictions are clamped to [-limit, limit].
+            num_skipped: Steps that ``noise`` is already ahead: a warm start.
 
         Returns:
             The sample, and the clean prediction after each step.
@@ -163,7 +171,7 @@ class ShortcutFlow:
         exponent = torch.full(noise.shape[:2], num_steps.bit_length() - 1, device=noise.device)
         stride = self.config.num_levels // num_steps
         current, trace = noise, []
-        for index in range(num_steps):
+        for index in range(num_skipped, num_steps):
             level = torch.full_like(exponent, index * stride)
             clean = denoise(current, level, exponent).clamp(-limit, limit)
             current = current + (clean - current) / (num_steps - index)

@@ -1,6 +1,6 @@
 """The dream itself: start from real frames, step under actions, decode to pictures."""
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reverie.core.batch import Batch
 from reverie.core.errors import ShapeError
 from reverie.models.api import LatentSpec, Noise, Prediction, TokenizerProtocol
-from reverie.models.dynamics.heads import ContinueHead, RewardHead
+from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, PolicyHead, RewardHead
 from reverie.models.dynamics.net import DynamicsNet, FrameInputs
 from reverie.models.dynamics.precondition import Previous
 from reverie.models.dynamics.shortcut import Labels, ShortcutFlow
@@ -47,17 +47,6 @@ class DreamState:
         """Keep the given rows, in the given order."""
         return self._pick(rows, self.cache.select(rows))
 
-    @staticmethod
-    def join(states: "Sequence[DreamState]") -> "DreamState":
-        """Put dreams of any age side by side; all must have begun from a full context."""
-        lanes = ("latent", "committed", "language", "action_mask", "recent")
-        return DreamState(
-            **{name: torch.cat([getattr(state, name) for state in states]) for name in lanes},
-            num_frames=max(state.num_frames for state in states),
-            task=tuple(name for state in states for name in state.task),
-            cache=Cache.join([state.cache for state in states]),
-        )
-
     def _pick(self, rows: list[int], cache: Cache) -> "DreamState":
         index = torch.tensor(rows, dtype=torch.long, device=self.latent.device)
         return replace(
@@ -79,13 +68,18 @@ class ShortcutWorld(nn.Module):
         self,
         tokenizer: nn.Module,
         net: DynamicsNet,
-        reward_head: RewardHead,
-        continue_head: ContinueHead,
+        reward_head: RewardHead | None,
+        continue_head: ContinueHead | None,
+        policy_head: PolicyHead | None = None,
     ) -> None:
-        """Put the parts together; ``tokenizer`` implements ``TokenizerProtocol``."""
+        """Put the parts together; ``tokenizer`` implements ``TokenizerProtocol``.
+
+        A model without a reward head predicts 0, one without a continue head never ends.
+        """
         super().__init__()
         self._tokenizer = tokenizer
         self.net, self.reward_head, self.continue_head = net, reward_head, continue_head
+        self.policy_head = policy_head
         self.flow = ShortcutFlow(config=net.config.shortcut)
         self.num_flow_steps = net.config.num_flow_steps
 
@@ -107,7 +101,18 @@ class ShortcutWorld(nn.Module):
     @property
     def max_context(self) -> int:
         """Most real frames that ``start`` uses."""
-        return self.net.config.context
+        config = self.net.config
+        # Where positions are absolute, the dreamed frame must keep a trained one.
+        is_absolute = config.stack.quirks.has_mismatched_rope and config.context > 1
+        return config.context - int(is_absolute)
+
+    @property
+    def heads(self) -> HeadsConfig:
+        """Config of the heads."""
+        for head in (self.reward_head, self.continue_head, self.policy_head):
+            if head is not None:
+                return head.config
+        return HeadsConfig(has_reward=False, has_continue=False)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -122,12 +127,14 @@ class ShortcutWorld(nn.Module):
     @property
     def latent_limit(self) -> float:
         """Largest absolute value of a latent in model units."""
+        if self.net.config.stack.quirks.has_unbounded_latents:
+            return math.inf
         return 1 / self.latent_spec.scale
 
     @property
     def commit_signal(self) -> float:
         """Signal at which frames enter the cache."""
-        return self.net.config.commit_level / self.net.config.shortcut.num_levels
+        return self.net.config.signal_at_commit
 
     def draw_context_noise(
         self, num_rows: int, num_frames: int, rng: torch.Generator
@@ -162,21 +169,41 @@ class ShortcutWorld(nn.Module):
         noise: Float[Tensor, "b t n d"],
     ) -> DreamState:
         """Begin a dream from latents of real frames; at most ``max_context`` of them."""
-        labels = self._labels(latents.shape[0], latents.shape[1], self.net.config.commit_level)
-        actions = self._padded(context.prev_actions) * self._padded(context.action_mask)[:, None]
+        level = self.net.config.commit_level
+        return self.start_from_committed(latents, self._committed(latents, noise), context, level)
+
+    @torch.no_grad()
+    def start_from_committed(
+        self,
+        latents: Float[Tensor, "b t n d"],
+        noisy: Float[Tensor, "b t n d"],
+        context: Batch,
+        level: int,
+    ) -> DreamState:
+        """Begin a dream from frames with noise mixed in already, told as signal ``level``."""
+        config = self.net.config
+        action_mask = self._padded(context.action_mask)
+        actions, has_action = self._padded(context.prev_actions), ~context.is_first
+        if config.stack.quirks.zeroes_first_action:
+            actions, has_action = actions.clone(), torch.ones_like(has_action)
+            actions[:, 0] = 0
         language = self.net.language_of(context.task, context.language, self.device)
-        inputs = FrameInputs(actions, ~context.is_first, language)
-        noisy = self.flow.corrupt(latents, noise, labels.signal_level)
-        mask = banded_mask(latents.shape[1], self.net.config.context, self.device)
+        inputs = FrameInputs.told(actions, action_mask, has_action, language)
+        labels = self._labels(latents.shape[0], latents.shape[1], level)
+        mask = banded_mask(latents.shape[1], config.context, self.device)
         _, _, past = self.net(noisy, labels, inputs, mask)
         return DreamState(
             latent=latents[:, -1],
             num_frames=latents.shape[1],
             task=context.task,
-            cache=Cache.from_window(past, self.net.config.context),
+            cache=Cache.from_window(
+                past,
+                config.context,
+                is_mismatched=config.stack.quirks.has_mismatched_rope,
+            ),
             committed=noisy[:, -1],
             language=language,
-            action_mask=self._padded(context.action_mask),
+            action_mask=action_mask,
             recent=latents[:, -self._decoder_memory :],
         )
 
@@ -192,20 +219,25 @@ class ShortcutWorld(nn.Module):
         position, past = state.cache.blocks()
         held = torch.full((state.num_rows, 1), self.commit_signal, device=self.device)
         before = Previous(state.committed[:, None], held, torch.ones_like(held, dtype=torch.bool))
-        actions = (self._padded(action) * state.action_mask)[:, None]
         told = torch.ones(state.num_rows, 1, dtype=torch.bool, device=self.device)
-        inputs = FrameInputs(actions, told, state.language)
+        actions = self._padded(action)[:, None]
+        inputs = FrameInputs.told(actions, state.action_mask, told, state.language)
+        seen = torch.empty(0)
 
         def denoise(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
+            nonlocal seen
             labels = Labels(level, exponent)
-            return self.net.step(z[:, 0], labels, inputs, position, past, before)[0][:, None]
+            clean, seen, _ = self.net.step(z[:, 0], labels, inputs, position, past, before)
+            return clean[:, None]
 
         clean, trace = self.flow.integrate(
             denoise, noise.start[:, None], self.num_flow_steps, self.latent_limit
         )
         labels = self._labels(state.num_rows, 1, self.net.config.commit_level)
-        noisy = self.flow.corrupt(clean, noise.commit[:, None], labels.signal_level)
+        noisy = self._committed(clean, noise.commit[:, None])
         _, agents, now = self.net.step(noisy[:, 0], labels, inputs, position, past, before)
+        if self.net.config.stack.quirks.reads_last_substep:
+            agents = seen
         after = replace(
             state,
             latent=clean[:, 0],
@@ -236,8 +268,9 @@ class ShortcutWorld(nn.Module):
         reward = torch.zeros(latent.shape[0], device=latent.device)
         goes_on = torch.ones_like(reward)
         features = agents.mean(dim=1) if agents.shape[1] else latent.flatten(1)
-        if agents.shape[1]:
+        if agents.shape[1] and self.reward_head is not None:
             reward = self.reward_head.expected(agents[:, None])[:, 0]
+        if agents.shape[1] and self.continue_head is not None:
             ends = self._can_end(tasks)
             chance = torch.sigmoid(self.continue_head(agents[:, None])[:, 0, 0])
             goes_on = torch.where(ends, chance, goes_on)
@@ -245,8 +278,14 @@ class ShortcutWorld(nn.Module):
             latent=latent, reward=reward, continues=goes_on, features=features, trace=trace
         )
 
+    def _committed(
+        self, clean: Float[Tensor, "b t n d"], noise: Float[Tensor, "b t n d"]
+    ) -> Float[Tensor, "b t n d"]:
+        """Mix in the noise with which frames enter the cache."""
+        return self.commit_signal * clean + (1 - self.commit_signal) * noise
+
     def _can_end(self, tasks: tuple[str, ...]) -> Bool[Tensor, " b"]:
-        names = self.reward_head.config.terminating_tasks
+        names = self.heads.terminating_tasks
         return torch.tensor([task in names for task in tasks], device=self.device)
 
     def _labels(self, num_rows: int, num_frames: int, level: int) -> Labels:

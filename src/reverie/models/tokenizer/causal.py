@@ -79,8 +79,9 @@ class CausalTokenizerConfig:
     def num_parameters(self) -> int:
         """Parameters of the tokenizer."""
         patch, channels = self.patch_dim, self.latent_channels
+        norm = channels if self.encoder.quirks.has_outer_norms else 0
         w = self.encoder.width
-        encoder = patch * w + w + self.num_tokens * w + w + w * channels + 2 * channels
+        encoder = patch * w + w + self.num_tokens * w + w + w * channels + channels + norm
         w = self.decoder.width
         decoder = channels * w + w + self.num_patches * w + w * patch + patch
         stacks = self.encoder.num_parameters + self.decoder.num_parameters
@@ -127,7 +128,8 @@ class CausalTokenizer(nn.Module):
         self.latent_queries = nn.Parameter(torch.randn(config.num_tokens, width))
         self.encoder = Stack(config.encoder)
         self.bottleneck = nn.Linear(width, config.latent_channels)
-        self.norm = RMSNorm(config.latent_channels)
+        has_norm = config.encoder.quirks.has_outer_norms
+        self.norm = RMSNorm(config.latent_channels) if has_norm else nn.Identity()
         self.latent_in = nn.Linear(config.latent_channels, back)
         self.patch_queries = nn.Parameter(torch.randn(config.num_patches, back))
         self.decoder = Stack(config.decoder)
@@ -160,6 +162,8 @@ class CausalTokenizer(nn.Module):
         what the last layer brings to the latent tokens comes too late for the patches to see.
         """
         config = self.config
+        if config.decoder.quirks.decodes_frames_alone:
+            return 1
         useful = sum(config.decoder.has_time(layer) for layer in range(config.decoder.depth - 1))
         return 1 + useful * (config.context - 1)
 
@@ -280,7 +284,9 @@ class CausalTokenizer(nn.Module):
         if state is None:
             band = banded_mask(tokens.shape[1], context, tokens.device)
             out, past = stack(tokens, sees, band, count)
-            return out, CausalState(side, Cache.from_window(past, context))
+            uneven = stack.config.quirks.has_mismatched_rope
+            cache = Cache.from_window(past, context, is_mismatched=uneven)
+            return out, CausalState(side, cache)
         if state.side != side or state.num_rows != tokens.shape[0]:
             raise ShapeError(
                 f"The {side} continues a state of its own with as many rows as its input "

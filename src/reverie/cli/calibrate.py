@@ -1,0 +1,120 @@
+"""``reverie calibrate``: fit the probability that a dream goes wrong, and say how good it is."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from reverie.core.files import write_json
+from reverie.core.registry import require_extra
+
+
+def calibrate(
+    model: tyro.conf.Positional[str] = "pocket",
+    /,
+    *,
+    tasks: tuple[str, ...] = (),
+    episodes: int = 10,
+    test_episodes: int = 7,
+    out: Path = Path("runs/calibration"),
+    json: Path | None = None,
+    workers: int = 2,
+    save: bool = True,
+) -> None:
+    """Fit P(diverged within 8 frames) for a model, with thresholds of known false-alarm rates.
+
+    Dreams fresh episodes, fits features to what really happened, judges the result on others
+    beside every baseline. The file goes into the model's folder; the page finds it there. The
+    same command goes on where it was interrupted.
+
+    Example: reverie calibrate runs/pocket/model --episodes 10
+
+    Args:
+        model: Name of a shipped model, or the path of a model folder.
+        tasks: Tasks to fit on; all of the model's by default.
+        episodes: Episodes per task and behaviour (noise, mixed) to fit on, two dreams each.
+        test_episodes: Other episodes per task and behaviour to judge on.
+        out: Folder for the dreams, the numbers and the report.
+        json: Also write the numbers to this file.
+        workers: Processes.
+        save: Write the calibration into the model's folder; otherwise into OUT.
+    """
+    from reverie.evaluate.calibration_report import write_calibration_report
+    from reverie.evaluate.evaluation import plain
+    from reverie.models.load import resolve_model
+    from reverie.recipes.calibration import calibration_run, run_calibration
+
+    for module in ("sklearn", "scipy", "matplotlib.figure"):
+        require_extra(module, "eval", "fit and judge a calibration")
+    console = Console()
+    folder = resolve_model(model)
+    run = calibration_run(
+        folder,
+        out,
+        tasks=tasks,
+        episodes=(episodes, test_episodes),
+        num_workers=workers,
+        saves=save,
+    )
+    with console.status(f"dreaming with {folder.name}") as status:
+        result = run_calibration(run, on_dreams=lambda task, _: status.update(f"watched {task}"))
+    numbers = plain(result.numbers)
+    print_judgement(console, numbers)
+    if json is not None:
+        write_json(json, numbers)
+    report = write_calibration_report(
+        out / "report.html", result.judged, result.test, result.numbers, title=folder.name
+    )
+    console.print(f"Report: {report}", soft_wrap=True)
+
+
+_COLUMNS = (
+    ("ECE", lambda row: row["ece"], "{:.3f}"),
+    ("Brier", lambda row: row["brier"], "{:.3f}"),
+    ("AUROC\nstep", lambda row: row["step_auroc"], "{:.2f}"),
+    ("AUROC\nwithin", lambda row: row["auroc_divergence"]["within_mean"], "{:.2f}"),
+    ("ρ gain\nwithin", lambda row: row["spearman"]["within_mean"], "{:+.2f}"),
+    ("false\nalarms", lambda row: row["detection"]["*"]["false_alarm_rate"], "{:.0%}"),
+    ("found", lambda row: _share(row["detection"]["*"]), "{:.0%}"),
+    ("lead", lambda row: row["detection"]["*"]["lead_median"], "{:+.0f}"),
+)
+
+
+def print_judgement(console: Console, numbers: Mapping[str, Any]) -> None:
+    """Print one line for every candidate, and the comparison with the best published one."""
+    table = Table(
+        title="Divergence within 8 frames, on episodes that nothing was fitted to",
+        caption="within: mean over tasks · false alarms, found, lead (frames): flags at 5 %",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("", no_wrap=True)
+    for title, _, _ in _COLUMNS:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, row in numbers["candidates"].items():
+        table.add_row(name, *(_cell(find(row), form) for _, find, form in _COLUMNS))
+    console.print(table)
+    gap = numbers["probability_minus_best_published"]
+    console.print(
+        f"Within-task AUROC above '{numbers['best_published']}': "
+        f"{_cell(gap['difference'], '{:+.3f}')} "
+        f"[{_cell(gap['low'], '{:+.3f}')}, {_cell(gap['high'], '{:+.3f}')}]; "
+        f"{numbers['num_fit_dreams']} dreams to fit, {numbers['num_test_dreams']} to judge.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _share(score: Mapping[str, Any]) -> float | None:
+    return score["detected"] / score["num_bad"] if score["num_bad"] else None
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None or math.isnan(value) else form.format(value)

@@ -1,1 +1,0 @@
-"""Close views of classic tasks: the crops that small models can see."""

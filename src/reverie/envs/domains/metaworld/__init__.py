@@ -1,0 +1,1 @@
+"""Meta-World: a Sawyer arm at a table, 49 tasks."""

@@ -1,0 +1,1 @@
+"""RoboDesk: a Franka arm at a desk with buttons, a drawer, a slide and blocks."""

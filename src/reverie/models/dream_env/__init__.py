@@ -1,1 +1,0 @@
-"""Dreams as environments: for anything that learns from a Gymnasium environment."""
