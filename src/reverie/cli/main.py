@@ -101,6 +101,12 @@ COMMANDS = (
         example="pocket",
     ),
     Command(
+        words="plan",
+        target="reverie.cli.plan:plan",
+        summary="Plan in a model's dream, act in the simulator, count the score.",
+        example="--task pygame-point-maze-var1 --model pocket --episodes 4",
+    ),
+    Command(
         words="play",
         target="reverie.cli.play:play",
         summary="Drive simulator and dream side by side in the browser.",

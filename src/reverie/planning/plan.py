@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from einops import rearrange, reduce, repeat
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from reverie.core.errors import ConfigError
@@ -239,6 +239,20 @@ class _Judge:
             next_start=next_start,
             num_steps_dreamed=self.num_steps_dreamed,
         )
+
+
+@torch.no_grad()
+def imagine(
+    world: WorldModel, state: RolloutState, actions: Float[Tensor, "h a"], rng: torch.Generator
+) -> UInt8[Tensor, "h height width 3"]:
+    """Paint the frames that a plan expects, one dream of it; the state is forked, not stepped."""
+    padded = torch.nn.functional.pad(actions, (0, world.action_width - actions.shape[1]))
+    dream: Any = state.fork(1)
+    frames: list[Tensor] = []
+    for action in padded:
+        dream, _ = world.step(dream, action[None], world.draw_noise(1, rng))
+        frames.append(world.decode(dream)[0])
+    return torch.stack(frames)
 
 
 def _for_all(noise: Noise, num_candidates: int) -> Noise:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from reverie.collect.order import CollectOrder
 from reverie.collect.policies import POLICIES
@@ -117,7 +117,10 @@ def _check_late_needs(config: RunConfig) -> None:
             )
 
 
-def override(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
+Config = TypeVar("Config")
+
+
+def override(config: Config, settings: dict[str, Any]) -> Config:
     """Return a copy with fields changed by dotted path, such as ``{"dynamics.context": 12}``."""
     for path, value in settings.items():
         config = replace_path(config, path, value)
