@@ -11,7 +11,16 @@ from reverie.core.types import FrameSpec
 from reverie.envs.api import TaskEnv
 from reverie.envs.spec import TaskSpec
 
-DOMAINS = ("miniarcade", "metaworld", "ogbench", "robodesk", "toy")
+DOMAINS = (
+    "miniarcade",
+    "dmcontrol",
+    "dmcontrol_ext",
+    "mujoco",
+    "metaworld",
+    "ogbench",
+    "robodesk",
+    "toy",
+)
 """Packages in ``envs.domains``; each has a ``tasks`` module with a tuple ``TASKS``."""
 
 

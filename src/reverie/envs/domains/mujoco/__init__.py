@@ -1,0 +1,1 @@
+"""The classic MuJoCo tasks of gymnasium, in their version 4."""
