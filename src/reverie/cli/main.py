@@ -77,6 +77,12 @@ COMMANDS = (
         example="data/episodes",
     ),
     Command(
+        words="data import",
+        target="reverie.cli.data:COMMANDS",
+        summary="Convert MMBench2's released data into an episode store.",
+        example="downloads/mmbench2 --partitions expert --out data/mmbench2",
+    ),
+    Command(
         words="train",
         target="reverie.cli.train:train",
         summary="Run a recipe; the same command resumes.",

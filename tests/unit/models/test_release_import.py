@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from reverie.cli.main import main
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError
 from reverie.models.convert.folder import import_folder
@@ -225,3 +226,16 @@ def test_task_tables_carry_names_and_instructions(tmp_path: Path) -> None:
         (tmp_path / "tasks.json").write_text(text)
         with pytest.raises(CheckpointError, match=r"tasks\.json"):
             read_task_table(tmp_path / "tasks.json")
+
+
+def test_the_command_imports_and_inspect_shows_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "combined"
+    assert main(["model", "import", str(TINY), "--out", str(out), "--tasks", TASK]) == 0
+    assert "Imported 393,698 parameters" in capsys.readouterr().out
+    assert main(["model", "inspect", str(out), "--shapes"]) == 0
+    shown = capsys.readouterr().out
+    assert "28x42 RGB" in shown and "net.task_embeddings" in shown and "MMBench2" in shown
+    assert main(["model", "import", str(TINY), "--out", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err

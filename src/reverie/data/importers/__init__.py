@@ -1,0 +1,1 @@
+"""Foreign data sets, read safely and written into our own store."""
