@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from reverie.core.batch import Batch
 from reverie.core.errors import ShapeError, StaleStateError
 from reverie.models.api import Noise, Prediction, RolloutState, WorldModel
+from tests.support.classic import make_classic_world
 from tests.support.dreams import (
     AWKWARD,
     TASKS,
@@ -47,17 +48,35 @@ def released(name: str) -> WorldModel:
     return world
 
 
+def classic(num_stacked: int, num_components: int) -> Callable[[], WorldModel]:
+    return lambda: make_classic_world(num_stacked=num_stacked, num_components=num_components)
+
+
+CACHING = (
+    "shortcut, conv",
+    "shortcut, causal",
+    "imported release",
+    "imported release without heads",
+)
+"""Worlds whose states share a cache that moves on."""
 MAKERS: dict[str, Callable[[], WorldModel]] = {
     "shortcut, conv": shortcut("conv"),
     "shortcut, causal": shortcut("causal"),
     "imported release": lambda: released("dynamics.pt"),
     "imported release without heads": lambda: released("dynamics_noagent.pt"),
+    "classic, one frame": classic(1, 3),
+    "classic, stacked frames": classic(3, 1),
 }
 
 
 @pytest.fixture(params=MAKERS.values(), ids=MAKERS.keys())
 def world(request: pytest.FixtureRequest) -> WorldModel:
     return request.param()
+
+
+@pytest.fixture(params=CACHING)
+def caching_world(request: pytest.FixtureRequest) -> WorldModel:
+    return MAKERS[request.param]()
 
 
 def context_for(world: WorldModel, *, rows: int = ROWS, count: int = CONTEXT_FRAMES) -> Batch:
@@ -206,7 +225,8 @@ def test_a_row_dreams_alone_as_in_company_and_in_any_order(world: WorldModel) ->
         assert (world.decode(mine).int() - world.decode(theirs)[rows].int()).abs().max() <= 1
 
 
-def test_a_state_steps_once_and_the_error_says_to_fork(world: WorldModel) -> None:
+def test_a_state_steps_once_and_the_error_says_to_fork(caching_world: WorldModel) -> None:
+    world = caching_world
     state = start(world)
     world.step(state.fork(1), action_at(world, 0), noise_at(world, 0))
     after, _ = world.step(state, action_at(world, 0), noise_at(world, 0))
@@ -215,7 +235,10 @@ def test_a_state_steps_once_and_the_error_says_to_fork(world: WorldModel) -> Non
     world.step(after, action_at(world, 1), noise_at(world, 1))
 
 
-def test_a_state_one_step_old_can_still_be_forked_and_goes_on_rightly(world: WorldModel) -> None:
+def test_a_state_one_step_old_can_still_be_forked_and_goes_on_rightly(
+    caching_world: WorldModel,
+) -> None:
+    world = caching_world
     state, _ = dream(world, start(world), world.max_context + 1)
     wanted = world.step(state.fork(1), action_at(world, 30), noise_at(world, 30))[1]
     newer, _ = world.step(state, action_at(world, 31), noise_at(world, 31))

@@ -123,7 +123,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(launcher: Launcher, tmp_path: Path) 
     assert newest_step(tmp_path / "run") == step
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES.names() if name.endswith("-debug")])
+TWINS = [name for name in RECIPES.names() if name.endswith("-debug")]
+
+
+@pytest.mark.parametrize("name", [name for name in TWINS if name.startswith("pocket")])
 def test_debug_recipes_train_every_phase_and_run_again_without_work(
     name: str, tmp_path: Path
 ) -> None:

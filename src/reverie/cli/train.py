@@ -14,13 +14,16 @@ from rich.text import Text
 
 from reverie.core.config import to_dict
 from reverie.core.errors import ConfigError
-from reverie.recipes.registry import load_recipe
+from reverie.recipes.registry import load_recipe, load_runner
 from reverie.train.loop import TrainingStoppedError
 from reverie.train.progress import Progress
 
 EXIT_INTERRUPTED = 130
 _PLAIN_EVERY_S = 15.0
-_WORTH_SHOWING = ("loss", "psnr_db", "flow", "finest_mse")
+_WORTH_SHOWING = (
+    *("loss", "psnr_db", "flow", "finest_mse", "kl_nats", "nll", "end"),
+    *("dream_return", "real_return"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +50,8 @@ def train(
 ) -> int:
     """Train a model with a recipe; the same command goes on where it stopped.
 
-    The recipe collects its own data, trains the tokenizer and the dynamics, evaluates them and
-    writes a playable model to RUNS/NAME/model. Ctrl-C saves first. Nothing is lost if the machine
+    The recipe collects its own data, trains the parts of a model, evaluates them and writes a
+    playable model to RUNS/NAME/model. Ctrl-C saves first. Nothing is lost if the machine
     goes down: at most a minute is repeated.
 
     Examples: 'reverie train pocket' takes about 45 minutes on two CPU cores; 'reverie train
@@ -56,7 +59,7 @@ def train(
     --set dynamics.context=4 seed=1 --dry-run' prints what it would do.
 
     Args:
-        recipe: Name of the recipe: pocket or pocket-debug.
+        recipe: Name of the recipe: pocket, cartpole-dream, or one with -debug behind it.
         name: Name of the run; the recipe's by default. Another name begins another run.
         tasks: Tasks to learn instead of the recipe's own; 'reverie tasks list' shows all.
         settings: Fields of the config to change, by dotted path; --dry-run lists them all.
@@ -64,17 +67,17 @@ def train(
         machine: What to run on.
         dry_run: Print the whole config and stop.
     """
-    from reverie.recipes.base import check_run, override
+    from reverie.recipes.base import override
 
     config = override(load_recipe(recipe)(tasks), parse_settings(settings))
-    check_run(config)
+    check, run = load_runner(config)
+    check(config)
     if dry_run:
         print(json.dumps(to_dict(config), indent=1))
         return 0
     import torch
 
     from reverie.parallel.ranks import setup_ranks
-    from reverie.recipes.training import run
     from reverie.train.phase import Surroundings
 
     if machine.threads:

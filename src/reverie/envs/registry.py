@@ -19,6 +19,7 @@ DOMAINS = (
     "metaworld",
     "ogbench",
     "robodesk",
+    "closeups",
     "toy",
 )
 """Packages in ``envs.domains``; each has a ``tasks`` module with a tuple ``TASKS``."""

@@ -139,6 +139,23 @@ def read_manifest(folder: Path) -> ModelManifest:
     Raises:
         CheckpointError: It is missing or cannot be read.
     """
+    path, values = folder / MANIFEST, read_manifest_values(folder)
+    if values.get("kind") != "shortcut":
+        raise CheckpointError(
+            f"'{path}' is a model of kind {values.get('kind')!r}; this command knows 'shortcut'."
+        )
+    try:
+        return from_dict(ModelManifest, values)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"'{path}' cannot be used: {error}") from error
+
+
+def read_manifest_values(folder: Path) -> dict[str, Any]:
+    """Read ``model.json`` of a model of any kind, as plain values.
+
+    Raises:
+        CheckpointError: It is missing, no JSON, or of another version.
+    """
     path = folder / MANIFEST
     if not path.exists():
         raise CheckpointError(
@@ -155,14 +172,7 @@ def read_manifest(folder: Path) -> ModelManifest:
             f"'{path}' has format version {found!r}; this Reverie reads version {FORMAT_VERSION}. "
             f"Use the Reverie that wrote it, or export the model again."
         )
-    if values.get("kind") != "shortcut":
-        raise CheckpointError(
-            f"'{path}' is a model of kind {values.get('kind')!r}; this Reverie knows 'shortcut'."
-        )
-    try:
-        return from_dict(ModelManifest, values)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"'{path}' cannot be used: {error}") from error
+    return values
 
 
 def make_tokenizer(name: str, config: dict[str, Any]) -> nn.Module:
@@ -195,7 +205,7 @@ def resolve_model(name_or_path: str) -> Path:
     """Return the folder meant by a path or by the name of a shipped model."""
     path = Path(name_or_path)
     if path.exists() or "/" in name_or_path or path.is_absolute():
-        read_manifest(path)
+        read_manifest_values(path)
         return path
     return pretrained_folder(name_or_path)
 

@@ -1,5 +1,6 @@
 """What a dream remembers: a ring of recent frames, and a context that forks share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -7,7 +8,7 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from reverie.core.errors import StaleStateError
+from reverie.core.errors import ShapeError, StaleStateError
 from reverie.nn.attention import KeysValues, PastBlock
 from reverie.nn.rope import place_keys
 
@@ -131,6 +132,25 @@ class Cache:
         keys, values = self._visible()
         index = torch.tensor(rows, dtype=torch.long, device=keys.device)
         return self._branch(keys[:, index], values[:, index], 1)
+
+    @staticmethod
+    def join(caches: "Sequence[Cache]") -> "Cache":
+        """Put the rows of several caches side by side; each must see equally many frames.
+
+        Raises:
+            ShapeError: Some have seen fewer frames than others.
+        """
+        for cache in caches:
+            cache._check_age(1)
+        pasts = [cache._visible() for cache in caches]
+        seen = sorted({keys.shape[3] for keys, _ in pasts})
+        if len(seen) > 1:
+            raise ShapeError(
+                f"Dreams can be joined when all look back at equally many frames, got {seen}. "
+                f"Start each from a full context."
+            )
+        keys, values = (torch.cat(list(parts), dim=1) for parts in zip(*pasts, strict=True))
+        return caches[0]._branch(keys, values, 1)
 
     def _branch(self, keys: Tensor, values: Tensor, group: int) -> "Cache":
         rows = keys.shape[1] * group

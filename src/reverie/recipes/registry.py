@@ -1,15 +1,31 @@
 """Every recipe by name, and its debug twin; nothing is imported before a name is asked for."""
 
-from reverie.core.registry import Registry
-from reverie.recipes.base import Recipe
+from collections.abc import Callable
+from typing import Any
 
-RECIPES = Registry("recipe", "Known recipes: pocket, pocket-gpu, pocket-debug, pocket-gpu-debug")
+from reverie.core.registry import Registry
+
+RECIPES = Registry(
+    "recipe", "Known recipes: pocket, pocket-gpu, cartpole-dream, and each with -debug"
+)
 RECIPES.add("pocket", "reverie.recipes.pocket:pocket")
 RECIPES.add("pocket-gpu", "reverie.recipes.pocket:pocket_gpu")
 RECIPES.add("pocket-debug", "reverie.recipes.pocket:debug")
 RECIPES.add("pocket-gpu-debug", "reverie.recipes.pocket:pocket_gpu_debug")
+RECIPES.add("cartpole-dream", "reverie.recipes.cartpole:cartpole_dream")
+RECIPES.add("cartpole-dream-debug", "reverie.recipes.cartpole:debug")
+
+RUNNERS = Registry("kind of run", "Recipes return one of these")
+"""What checks and what runs each kind of config."""
+RUNNERS.add("RunConfig", "reverie.recipes.training:RUNNER")
+RUNNERS.add("ClassicRunConfig", "reverie.recipes.classic_training:RUNNER")
 
 
-def load_recipe(name: str) -> Recipe:
+def load_runner(config: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Import what checks a config, and what runs it: called with (config, around, num_workers=)."""
+    return RUNNERS.load(type(config).__name__)
+
+
+def load_recipe(name: str) -> Callable[[tuple[str, ...]], Any]:
     """Import a recipe; a misspelt name is answered with a suggestion."""
     return RECIPES.load(name)

@@ -237,3 +237,7 @@ def _without_clocks(config: dict[str, Any]) -> dict[str, Any]:
             total_steps = config[training]["fit"]["total_steps"]
             config[training] = config[training] | {"fit": {"total_steps": total_steps}}
     return config
+
+
+RUNNER = (check_run, run)
+"""What ``reverie train`` calls for a ``RunConfig``."""

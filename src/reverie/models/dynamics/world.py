@@ -1,6 +1,7 @@
 """The dream itself: start from real frames, step under actions, decode to pictures."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,6 +47,17 @@ class DreamState:
     def select(self, rows: list[int]) -> "DreamState":
         """Keep the given rows, in the given order."""
         return self._pick(rows, self.cache.select(rows))
+
+    @staticmethod
+    def join(states: "Sequence[DreamState]") -> "DreamState":
+        """Put dreams of any age side by side; all must have begun from a full context."""
+        lanes = ("latent", "committed", "language", "action_mask", "recent")
+        return DreamState(
+            **{name: torch.cat([getattr(state, name) for state in states]) for name in lanes},
+            num_frames=max(state.num_frames for state in states),
+            task=tuple(name for state in states for name in state.task),
+            cache=Cache.join([state.cache for state in states]),
+        )
 
     def _pick(self, rows: list[int], cache: Cache) -> "DreamState":
         index = torch.tensor(rows, dtype=torch.long, device=self.latent.device)

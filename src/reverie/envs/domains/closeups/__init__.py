@@ -1,0 +1,1 @@
+"""Close views of classic tasks: the crops that small models can see."""

@@ -1,0 +1,19 @@
+"""The table of close views; the rules are those of the classic tasks, only the picture differs."""
+
+from reverie.core.types import ActionSpec
+from reverie.envs.spec import TaskSpec
+
+TASKS = (
+    TaskSpec(
+        name="cartpole-v1-close",
+        domain="closeups",
+        instruction="Keep the pole on the cart upright",
+        action=ActionSpec(width=1),
+        action_names=("push right above zero, left otherwise",),
+        max_steps=500,
+        score_rule="return / 500",
+        can_terminate=True,
+        split="extra",
+        factory="reverie.envs.domains.closeups.cartpole:make_env",
+    ),
+)

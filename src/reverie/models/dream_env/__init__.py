@@ -1,0 +1,1 @@
+"""Dreams as environments: for anything that learns from a Gymnasium environment."""

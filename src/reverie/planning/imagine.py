@@ -1,0 +1,83 @@
+"""Whole populations of controllers, each acting in dreams of its own, in one batch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float
+from torch import Tensor
+
+from reverie.models.classic.controller import ControllerConfig, act
+from reverie.models.classic.world import ClassicState, ClassicWorld
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImagineConfig:
+    """How long a dream is and what it pays."""
+
+    horizon: int
+    """Steps after which a dream is cut; a cut is not a death."""
+    ends: bool = True
+    """Whether reward is weighed by the chance to be alive. Without, a task that pays 1 per step
+    pays every controller alike."""
+    norm_limit: float = float("inf")
+    """Norm of the latent above which a step is fined; the 99 % quantile of real latents."""
+    norm_fine: float = 0.01
+    """Fine per unit of norm above the limit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Imagined:
+    """What every candidate earned from every start."""
+
+    returns: Float[Tensor, "s k"]
+    """Sum of rewards, each weighed by the chance to be alive, less fines."""
+    lifetimes: Float[Tensor, "s k"]
+    """Expected number of steps lived."""
+
+
+@torch.no_grad()
+def imagine(
+    world: ClassicWorld,
+    starts: ClassicState,
+    controller: ControllerConfig,
+    parameters: Float[Tensor, "k p"],
+    config: ImagineConfig,
+    rng: torch.Generator,
+) -> Imagined:
+    """Dream every candidate from every start; candidates share starts and noise.
+
+    Args:
+        world: The dream.
+        starts: One row per start.
+        controller: Common shape of the candidates.
+        parameters: One vector per candidate.
+        config: Horizon and fines.
+        rng: Draws the noise: once per start, common to all candidates, so that they are compared
+            on equal terms.
+
+    Returns:
+        Return and lifetime of each pair.
+    """
+    num_starts, num_candidates = starts.num_rows, parameters.shape[0]
+    state: Any = starts.fork(num_candidates)
+    alive = torch.ones(num_starts * num_candidates, device=world.device)
+    returns, lifetimes = torch.zeros_like(alive), torch.zeros_like(alive)
+    for _ in range(config.horizon):
+        features = rearrange(world.features(state), "(s k) m -> s k m", s=num_starts)
+        actions = rearrange(act(controller, parameters, features), "s k a -> (s k) a")
+        noise = world.draw_noise(num_starts, rng).fork(num_candidates)
+        state, prediction = world.step(state, actions, noise)
+        if config.ends:
+            alive = alive * prediction.continues
+        returns += alive * prediction.reward
+        returns -= config.norm_fine * _excess(prediction.latent, config.norm_limit)
+        lifetimes += alive
+    split = (rearrange(x, "(s k) -> s k", s=num_starts) for x in (returns, lifetimes))
+    return Imagined(**dict(zip(("returns", "lifetimes"), split, strict=True)))
+
+
+def _excess(latent: Float[Tensor, "b n d"], limit: float) -> Float[Tensor, " b"]:
+    norm = reduce(latent.square(), "b n d -> b", "sum").sqrt()
+    return (norm - limit).clamp_min(0)

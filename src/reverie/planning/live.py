@@ -1,0 +1,155 @@
+"""Controllers in the real simulator: many episodes side by side, one batch for the world model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from reverie.core.batch import Batch
+from reverie.core.seeds import child_seed, numpy_rng
+from reverie.core.types import Episode
+from reverie.envs.api import TaskEnv
+from reverie.models.classic.controller import ControllerConfig, act
+from reverie.models.classic.world import ClassicState, ClassicWorld
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveConfig:
+    """How controllers act in the simulator."""
+
+    max_steps: int = 1_000_000
+    """Stop before the task's own limit."""
+    random_share: float = 0.0
+    """Chance of each action to be random, for collection."""
+    samples_latents: bool = False
+    """Act on a sample of the posterior instead of its mean."""
+    source: str = "controller"
+    """What episodes record as their behaviour."""
+
+
+class LiveEpisode:
+    """One episode while it is played."""
+
+    def __init__(self, env: TaskEnv, seed: int) -> None:
+        """Reset the simulator; the same seed meets the same start as any other behaviour."""
+        self.env, self.seed = env, seed
+        self.frames = [env.reset(child_seed(seed, "env"))]
+        self.rng = numpy_rng(seed, "policy")
+        self.actions: list[np.ndarray] = []
+        self.rewards: list[float] = []
+        self.terminated = self.is_over = False
+        self.score = float("nan")
+
+    def step(self, action: np.ndarray, *, max_steps: int, keeps_frames: bool) -> None:
+        """Advance; without ``keeps_frames`` only the newest frame is held."""
+        result = self.env.step(action)
+        if not keeps_frames:
+            self.frames.clear()
+        self.frames.append(result.frame)
+        self.actions.append(action)
+        self.rewards.append(result.reward)
+        self.terminated, self.score = result.terminated, float(result.info["score"])
+        self.is_over = result.terminated or result.truncated or len(self.rewards) >= max_steps
+
+    def to_episode(self, source: str) -> Episode:
+        """Return the whole episode."""
+        return Episode(
+            frames=np.stack(self.frames),
+            actions=np.stack(self.actions).astype(np.float32),
+            rewards=np.asarray(self.rewards, dtype=np.float32),
+            terminated=self.terminated,
+            task=self.env.spec.name,
+            source=source,
+            seed=self.seed,
+            score=self.score,
+        )
+
+
+def play_live(
+    world: ClassicWorld,
+    controller: ControllerConfig,
+    parameters: Float[Tensor, "k p"],
+    envs: Sequence[TaskEnv],
+    seeds: Sequence[int],
+    *,
+    config: LiveConfig = LiveConfig(),  # noqa: B008
+    keeps_frames: bool = False,
+) -> list[LiveEpisode]:
+    """Play one episode per environment, all at once.
+
+    Args:
+        world: Encodes frames and carries M's state.
+        controller: Shape of the controller.
+        parameters: One vector for all episodes, or one per episode.
+        envs: As many as episodes run side by side.
+        seeds: One per environment.
+        config: How to act.
+        keeps_frames: Keep all frames, for storing.
+
+    Returns:
+        The finished episodes, in the order of the seeds.
+    """
+    episodes = [LiveEpisode(env, seed) for env, seed in zip(envs, seeds, strict=True)]
+    weights = parameters.expand(len(episodes), -1)
+    rng = torch.Generator(device=world.device)
+    rng.manual_seed(child_seed(seeds[0], "posterior"))
+    state = _first_state(world, episodes)
+    running = list(range(len(episodes)))
+    while running:
+        features = rearrange(world.features(state), "b m -> 1 b m")
+        chosen = act(controller, weights[running], features)[0].cpu().numpy().astype(np.float32)
+        for row, index in enumerate(running):
+            chosen[row] = _explored(chosen[row], episodes[index], config.random_share)
+            episodes[index].step(chosen[row], max_steps=config.max_steps, keeps_frames=keeps_frames)
+        kept = [row for row, index in enumerate(running) if not episodes[index].is_over]
+        running = [running[row] for row in kept]
+        if running:
+            frames = np.stack([episodes[index].frames[-1] for index in running])
+            noise = None
+            if config.samples_latents:
+                noise = world.draw_context_noise(len(running), 1, rng)[:, 0]
+            actions = torch.from_numpy(chosen[kept])
+            state = world.observe(state.select(kept), actions, torch.from_numpy(frames), noise)
+    return episodes
+
+
+def play_many(
+    play: Callable[[Sequence[TaskEnv], Sequence[int]], list[LiveEpisode]],
+    envs: Sequence[TaskEnv],
+    seeds: Sequence[int],
+) -> list[LiveEpisode]:
+    """Play more episodes than there are environments, batch after batch."""
+    played: list[LiveEpisode] = []
+    for start in range(0, len(seeds), len(envs)):
+        chunk = seeds[start : start + len(envs)]
+        played += play(envs[: len(chunk)], chunk)
+    return played
+
+
+def _first_state(world: ClassicWorld, episodes: Sequence[LiveEpisode]) -> ClassicState:
+    frames = torch.from_numpy(np.stack([episode.frames[0] for episode in episodes]))[:, None]
+    rows, width = len(episodes), world.action_width
+    native = episodes[0].env.spec.action.width
+    mask = torch.zeros(rows, width)
+    mask[:, :native] = 1.0
+    context = Batch(
+        frames=frames,
+        prev_actions=torch.zeros(rows, 1, width),
+        prev_rewards=torch.zeros(rows, 1),
+        action_mask=mask,
+        is_first=torch.ones(rows, 1, dtype=torch.bool),
+        is_terminal=torch.zeros(rows, 1, dtype=torch.bool),
+        task=tuple(episode.env.spec.name for episode in episodes),
+    )
+    still = torch.zeros(rows, 1, 1, world.latent_spec.num_channels, device=world.device)
+    return world.start(context, still)
+
+
+def _explored(action: np.ndarray, episode: LiveEpisode, random_share: float) -> np.ndarray:
+    if random_share and episode.rng.random() < random_share:
+        return episode.rng.uniform(-1.0, 1.0, action.shape).astype(np.float32)
+    return action

@@ -1,0 +1,142 @@
+"""What a run of the classic family is: one frozen config, from collection to the real score."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reverie.collect.order import CollectOrder
+from reverie.core.errors import ConfigError
+from reverie.envs.registry import task_spec
+from reverie.models.classic.controller import ControllerConfig
+from reverie.models.classic.mdn_rnn import MdnRnnConfig
+from reverie.models.classic.vae import VaeConfig
+from reverie.models.classic.world import ClassicConfig
+from reverie.train.classic import RnnTrainingConfig, VaeTrainingConfig
+from reverie.train.controller import SearchConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundsConfig:
+    """Dream, look, collect, learn again: what one round does, and how many there are."""
+
+    horizons: tuple[int, ...] = (30, 55, 80, 100)
+    """Length of the dreams of each round; as many rounds as lengths."""
+    episodes_per_round: int = 40
+    """Real episodes that the controller collects after each round but the last."""
+    random_share: float = 0.1
+    """Chance of a random action while it collects."""
+    noisy_share: float = 0.25
+    """Share of those episodes that act at random half the time: they show the ways to fall."""
+    max_collect_steps: int = 500
+    vae_rounds: int = 1
+    """After how many of the first rounds V learns on; then it is frozen for good."""
+    check_episodes: int = 10
+    """Real episodes of each look; none of them is learned from."""
+    check_candidates: int = 6
+    """Candidates of the generation that are played too, for the correlation within one."""
+
+    def __post_init__(self) -> None:
+        """Refuse runs without rounds."""
+        counts = (*self.horizons, self.episodes_per_round, self.check_episodes)
+        if not self.horizons or min(counts) < 1:
+            raise ConfigError(f"Rounds need horizons and episodes of at least 1, got {counts}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreConfig:
+    """What is measured at the end."""
+
+    episodes: int = 100
+    side_by_side: int = 50
+    """Episodes that run at once."""
+    drift_starts: int = 300
+    drift_horizon: int = 30
+    imagined_rollouts: int = 30
+    """Dreams that are kept, as episodes and as a picture."""
+    temperatures: tuple[float, ...] = (1.0,)
+    """Temperatures at which the final controller's dream return is reported."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassicRunConfig:
+    """A whole run of V, M and C."""
+
+    recipe: str
+    seed: int = 0
+    data: CollectOrder
+    """What the first round learns from."""
+    vae: VaeConfig
+    vae_training: VaeTrainingConfig
+    vae_refresh: VaeTrainingConfig
+    """How V learns on in later rounds."""
+    rnn: MdnRnnConfig
+    rnn_training: RnnTrainingConfig
+    rnn_refresh: RnnTrainingConfig
+    """How M learns on in later rounds."""
+    dream: ClassicConfig
+    controller: ControllerConfig
+    search: SearchConfig
+    rounds: RoundsConfig
+    score: ScoreConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassicPlaces:
+    """What lies where in a run's folder."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        """All episodes, those of later rounds included."""
+        return self.root / "data"
+
+    def part(self, round_index: int, name: str) -> Path:
+        """Folder of one part of one round."""
+        return self.root / "rounds" / f"{round_index:02d}" / name
+
+    @property
+    def model(self) -> Path:
+        """The dream and its controller."""
+        return self.root / "model"
+
+    @property
+    def report(self) -> Path:
+        """What was measured at the end."""
+        return self.root / "report"
+
+
+def check_classic_run(config: ClassicRunConfig) -> None:
+    """Refuse parts that do not fit each other.
+
+    Raises:
+        ConfigError: Says which settings disagree and what to set.
+    """
+    if len(config.data.tasks) != 1 or config.dream.tasks != config.data.tasks:
+        raise ConfigError(
+            f"A classic run learns one task, and the dream is of that task; got "
+            f"{config.data.tasks} and {config.dream.tasks}."
+        )
+    if config.vae.latent_channels != config.rnn.latent_channels:
+        raise ConfigError(
+            f"V makes {config.vae.latent_channels} channels, M reads "
+            f"{config.rnn.latent_channels}. Set both latent_channels alike."
+        )
+    size = (config.data.frame.height_px, config.data.frame.width_px)
+    if size != (config.vae.frame_px, config.vae.frame_px):
+        raise ConfigError(
+            f"The data has frames of {size[0]}x{size[1]}, V reads {config.vae.frame_px} px. Set "
+            f"data.frame.height_px, data.frame.width_px and vae.frame_px alike."
+        )
+    lanes = 2 if config.dream.reads_cell else 1
+    features = config.vae.latent_channels + lanes * config.rnn.num_units
+    if config.controller.num_features != features:
+        raise ConfigError(
+            f"The dream shows {features} features, the controller reads "
+            f"{config.controller.num_features}. Set controller.num_features={features}."
+        )
+    native = task_spec(config.data.tasks[0]).action.width
+    if native != config.rnn.action_width or native != config.controller.num_outputs:
+        raise ConfigError(
+            f"'{config.data.tasks[0]}' takes {native} lanes, M reads {config.rnn.action_width} "
+            f"and C gives {config.controller.num_outputs}. Set all three alike."
+        )

@@ -1,0 +1,113 @@
+"""Looks at the real simulator while C is trained in the dream; nothing seen here steers it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from reverie.core.metrics import read_metrics
+from reverie.core.seeds import child_seed, numpy_rng
+from reverie.envs.api import TaskEnv
+from reverie.models.classic.world import ClassicWorld
+from reverie.planning.imagine import ImagineConfig, imagine
+from reverie.planning.live import LiveConfig, LiveEpisode, play_live
+from reverie.recipes.classic_base import ClassicRunConfig
+from reverie.train.classic import LatentStream
+from reverie.train.controller import draw_starts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RealLook:
+    """Plays the distribution's mean, and some candidates, in the simulator and in the dream."""
+
+    config: ClassicRunConfig
+    world: ClassicWorld
+    envs: Sequence[TaskEnv]
+    stream: LatentStream
+    horizon: int
+    round_index: int
+
+    def __call__(self, candidates: Float[Tensor, "k p"], generation: int) -> dict[str, float | str]:
+        """Return real and dreamed returns; the first candidate is the distribution's mean."""
+        rounds, config = self.config.rounds, self.config
+        some = candidates[: 1 + rounds.check_candidates]
+        each = max(1, rounds.check_episodes // 2)
+        counts = [rounds.check_episodes] + [each] * (len(some) - 1)
+        rows = torch.cat(
+            [repeat(one, "p -> r p", r=n) for one, n in zip(some, counts, strict=True)]
+        )
+        seeds = [
+            child_seed(config.seed, "look", self.round_index, generation, number)
+            for count in counts
+            for number in range(count)
+        ]
+        episodes: list[LiveEpisode] = []
+        for first in range(0, len(seeds), len(self.envs)):
+            chunk = slice(first, first + len(self.envs))
+            episodes += play_live(
+                self.world,
+                config.controller,
+                rows[chunk],
+                self.envs[: len(seeds[chunk])],
+                seeds[chunk],
+                config=LiveConfig(),
+            )
+        returns = np.array([sum(episode.rewards) for episode in episodes])
+        means = [float(part.mean()) for part in np.split(returns, np.cumsum(counts)[:-1])]
+        dreamed = self._dream(some)
+        return {
+            "real_return": means[0],
+            "real_return_std": float(returns[: counts[0]].std()),
+            "real_steps": float(sum(len(episode.rewards) for episode in episodes)),
+            "dream_return_of_mean": dreamed[0],
+            "pairs": json.dumps([list(pair) for pair in zip(dreamed, means, strict=True)]),
+        }
+
+    def _dream(self, candidates: Float[Tensor, "k p"]) -> list[float]:
+        """Dream returns under starts and noise that are the same at every look."""
+        draws = numpy_rng(self.config.seed, "look", "dream")
+        search = self.config.search
+        starts = draw_starts(
+            self.world, self.stream, search.num_starts, context=search.start_context, rng=draws
+        )
+        noise = torch.Generator()
+        noise.manual_seed(int(draws.integers(2**62)))
+        config = ImagineConfig(horizon=self.horizon, ends=search.uses_end, norm_fine=0.0)
+        found = imagine(self.world, starts, self.config.controller, candidates, config, noise)
+        return [float(value) for value in found.returns.mean(dim=0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundFacts:
+    """What one round left in its logs."""
+
+    index: int
+    horizon: int
+    num_frames: int
+    """Real frames that V and M knew."""
+    looks: tuple[dict[str, float | int | str], ...]
+    """Lines of the log that hold a look at the simulator."""
+
+    @staticmethod
+    def read(folder: Path, index: int, horizon: int, stream: LatentStream) -> "RoundFacts":
+        """Read a finished round."""
+        lines = read_metrics(folder / "metrics.jsonl")
+        return RoundFacts(
+            index=index,
+            horizon=horizon,
+            num_frames=stream.num_frames,
+            looks=tuple(line for line in lines if "real_return" in line),
+        )
+
+    @property
+    def groups(self) -> list[list[tuple[float, float]]]:
+        """Pairs (dream return, real return) of each look, the mean's first."""
+        return [
+            [(pair[0], pair[1]) for pair in json.loads(str(look["pairs"]))] for look in self.looks
+        ]

@@ -1,0 +1,247 @@
+"""A whole classic run: collect, V, M, C in the dream, look at the simulator, and round again.
+
+Every part has a folder in the run's folder and goes on where it stopped.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from reverie.collect.collector import CollectStatus, collect
+from reverie.core.config import to_dict
+from reverie.core.registry import require_extra
+from reverie.core.seeds import child_seed
+from reverie.data.store import EpisodeStore
+from reverie.envs.api import TaskEnv
+from reverie.envs.registry import make_env
+from reverie.models.classic.mdn_rnn import MdnRnn
+from reverie.models.classic.vae import Vae
+from reverie.models.classic.world import ClassicWorld
+from reverie.planning.live import LiveConfig, play_live
+from reverie.recipes.classic_base import ClassicPlaces, ClassicRunConfig, check_classic_run
+from reverie.recipes.classic_checks import RealLook, RoundFacts
+from reverie.recipes.classic_report import finish_run
+from reverie.train.classic import LatentStream, Round, read_stream, train_rnn, train_vae
+from reverie.train.controller import train_controller
+from reverie.train.phase import PhaseFolder, Surroundings
+from reverie.train.progress import Progress
+
+
+def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: int = 2) -> Path:
+    """Train V, M and C from nothing, or go on where an earlier call stopped.
+
+    C is trained in the dream alone: real episodes are data for V and M, and looks that steer
+    nothing.
+
+    Args:
+        config: The whole run.
+        around: Folder, seed and audience.
+        num_workers: Processes that collect the first round.
+
+    Returns:
+        The folder of the model.
+    """
+    check_classic_run(config)
+    require_extra("cma", "es", "train a controller by CMA-ES")
+    places = ClassicPlaces(root=around.folder)
+    around.audience.say(f"{config.recipe}: everything goes to {places.root}")
+    _collect_first(config, places, around, num_workers)
+    vae, rnn = _make_parts(config)
+    parameters = torch.zeros(config.controller.num_parameters)
+    world = ClassicWorld(vae, rnn, config.dream)
+    facts: list[RoundFacts] = []
+    with ExitStack() as stack:
+        envs = _make_envs(config, stack)
+        stream: LatentStream | None = None
+        for index, horizon in enumerate(config.rounds.horizons):
+            stream = _learn_world(config, places, around, world, index)
+            look = RealLook(
+                config=config,
+                world=world,
+                envs=envs,
+                stream=stream,
+                horizon=horizon,
+                round_index=index,
+            )
+            parameters = train_controller(
+                world,
+                config.controller,
+                parameters,
+                stream,
+                replace(config.search, horizon=horizon),
+                folder=_folder(config, places.part(index, "controller"), index),
+                around=around,
+                check=look,
+            )
+            facts.append(RoundFacts.read(places.part(index, "controller"), index, horizon, stream))
+            if index + 1 < len(config.rounds.horizons):
+                _collect_round(config, places, around, world, parameters, envs, index + 1)
+        assert stream is not None, "a run has at least one round"
+        finish_run(config, places, around, world, parameters, envs, stream, facts)
+    around.audience.say(f"{config.recipe}: the model is in {places.model}")
+    return places.model
+
+
+def _make_parts(config: ClassicRunConfig) -> tuple[Vae, MdnRnn]:
+    # Layers draw their first weights from torch's global generator; it is given back unchanged.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(child_seed(config.seed, "classic", "weights"))
+        return Vae(config.vae), MdnRnn(config.rnn)
+
+
+def _make_envs(config: ClassicRunConfig, stack: ExitStack) -> list[TaskEnv]:
+    envs: list[TaskEnv] = []
+    for _ in range(config.score.side_by_side):
+        env = make_env(config.data.tasks[0], frame_spec=config.data.frame)
+        stack.callback(env.close)
+        envs.append(env)
+    return envs
+
+
+def _collect_first(
+    config: ClassicRunConfig, places: ClassicPlaces, around: Surroundings, num_workers: int
+) -> None:
+    def show(status: CollectStatus) -> None:
+        around.audience.show(
+            Progress(
+                phase="collect",
+                done=status.num_done,
+                total=status.num_ordered,
+                unit="episodes",
+                rates={"frames": status.frames_per_s},
+            )
+        )
+
+    PhaseFolder(path=places.data, config=to_dict(config.data)).claim()
+    status = collect(config.data, places.data, num_workers=num_workers, progress=show)
+    around.audience.say(f"collect: {status.num_ordered} episodes, {status.num_found} from before")
+
+
+def _learn_world(
+    config: ClassicRunConfig,
+    places: ClassicPlaces,
+    around: Surroundings,
+    world: ClassicWorld,
+    index: int,
+) -> LatentStream:
+    """Let V (in early rounds) and M learn from everything collected so far."""
+    store = EpisodeStore.open(places.data)
+    data = episodes_until(store, index)
+    if index <= config.rounds.vae_rounds:
+        world.vae.requires_grad_(True)
+        train_vae(
+            world.vae,
+            store,
+            config.vae_refresh if index else config.vae_training,
+            data=data,
+            folder=_folder(config, places.part(index, "vae"), index),
+            around=around,
+        )
+    world.vae.requires_grad_(False)
+    stream = read_stream(
+        world.vae, store, data, action_width=config.rnn.action_width, around=around
+    )
+    world.rnn.requires_grad_(True)
+    train_rnn(
+        world.rnn,
+        stream,
+        config.rnn_refresh if index else config.rnn_training,
+        folder=_folder(config, places.part(index, "rnn"), index),
+        around=around,
+    )
+    world.rnn.requires_grad_(False)
+    return stream
+
+
+def episodes_until(store: EpisodeStore, index: int) -> Round:
+    """List the episodes that round ``index`` learns from: its own, and all before it."""
+    by_round = [
+        (_round_of(entry.id), entry.id) for entry in store.index if _round_of(entry.id) <= index
+    ]
+    by_round.sort()
+    newest = sum(1 for number, _ in by_round if number == index) if index else 0
+    return Round(episode_ids=tuple(name for _, name in by_round), num_newest=newest)
+
+
+def _collect_round(
+    config: ClassicRunConfig,
+    places: ClassicPlaces,
+    around: Surroundings,
+    world: ClassicWorld,
+    parameters: Float[Tensor, " p"],
+    envs: Sequence[TaskEnv],
+    index: int,
+) -> None:
+    """Play with the controller and some noise; what is stored already is not played again."""
+    store, rounds = EpisodeStore.open(places.data), config.rounds
+    num_noisy = round(rounds.noisy_share * rounds.episodes_per_round)
+    kinds = {"controller": rounds.episodes_per_round - num_noisy, "noisy-controller": num_noisy}
+    shares = {"controller": rounds.random_share, "noisy-controller": 0.5}
+    for kind, count in kinds.items():
+        names = {
+            f"round-{index:02d}/{kind}/{number:05d}": child_seed(
+                config.seed, "round", index, kind, number
+            )
+            for number in range(count)
+        }
+        todo = {name: seed for name, seed in names.items() if name not in store}
+        if not todo:
+            continue
+        live = LiveConfig(
+            random_share=shares[kind], source=kind, max_steps=rounds.max_collect_steps
+        )
+        with store.writer() as writer:
+            for chunk in _chunks(list(todo.items()), len(envs)):
+                seeds = [seed for _, seed in chunk]
+                played = play_live(
+                    world,
+                    config.controller,
+                    parameters[None],
+                    envs[: len(chunk)],
+                    seeds,
+                    config=live,
+                    keeps_frames=True,
+                )
+                for (name, _), episode in zip(chunk, played, strict=True):
+                    writer.append(episode.to_episode(kind), id=name)
+        lengths = _lengths(places.data, names)
+        around.audience.say(
+            f"collect round {index}: {count} episodes of '{kind}', "
+            f"{np.mean(lengths):.0f} steps on average"
+        )
+
+
+def _lengths(path: Path, names: dict[str, int]) -> list[int]:
+    store = EpisodeStore.open(path)
+    return [store.entry(name).num_steps for name in names]
+
+
+def _chunks(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _round_of(episode_id: str) -> int:
+    return int(episode_id[6:8]) if episode_id.startswith("round-") else 0
+
+
+def _folder(config: ClassicRunConfig, path: Path, index: int) -> PhaseFolder:
+    """Name the settings that a part depends on: others may change when a run goes on."""
+    whole = to_dict(config)
+    names = ["seed", "data", "vae", "vae_training"]
+    if path.name != "vae":
+        names += ["rnn", "rnn_training", "dream"]
+    if index or path.name == "controller":
+        names += ["vae_refresh", "rnn", "rnn_training", "rnn_refresh", "dream", "controller"]
+        names += ["search", "rounds"]
+    return PhaseFolder(path=path, config={name: whole[name] for name in dict.fromkeys(names)})
+
+
+RUNNER = (check_classic_run, run_classic)
+"""What ``reverie train`` calls for a ``ClassicRunConfig``."""

@@ -1,0 +1,51 @@
+"""A whole classic run: every part works, resumes, and leaves what it promises."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from reverie.core.errors import ConfigError
+from reverie.core.metrics import read_metrics
+from reverie.data.store import EpisodeStore
+from reverie.models.families import load_any_world, load_controller_of
+from reverie.recipes.classic_training import run_classic
+from reverie.recipes.registry import RECIPES, load_recipe, load_runner
+from reverie.train.phase import Surroundings
+
+TWINS = [
+    name for name in RECIPES.names() if name.endswith("-debug") and not name.startswith("pocket")
+]
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_debug_recipes_run_every_part_and_again_without_work(name: str, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    config = load_recipe(name)(())
+    around = Surroundings(folder=tmp_path / "run", seed=config.seed)
+    model = run_classic(config, around, num_workers=0)
+    world = load_any_world(model)
+    assert world.tasks == config.data.tasks
+    controller, parameters = load_controller_of(model)
+    assert controller == config.controller and torch.isfinite(parameters).all()
+    assert "real return" in (model / "card.md").read_text()
+    dreams = EpisodeStore.open(tmp_path / "run" / "report" / "dreams")
+    assert len(dreams) == config.score.imagined_rollouts
+    assert {entry.source for entry in dreams.index} == {"dream"}
+    logs = sorted((tmp_path / "run" / "rounds").glob("*/*/metrics.jsonl"))
+    looks = [row for row in read_metrics(logs[0]) if "real_return" in row]
+    assert logs[0].parent.name == "controller" and looks
+    before = {path: path.stat().st_mtime_ns for path in logs}
+    run_classic(config, around, num_workers=0)
+    assert {path: path.stat().st_mtime_ns for path in logs} == before
+
+
+def test_settings_that_disagree_are_refused_with_what_to_set() -> None:
+    config = load_recipe("cartpole-dream-debug")(())
+    check, _ = load_runner(config)
+    check(config)
+    with pytest.raises(ConfigError, match="controller.num_features=24"):
+        check(replace(config, controller=replace(config.controller, num_features=23)))
+    with pytest.raises(ConfigError, match="V makes 8 channels, M reads 16"):
+        check(replace(config, vae=replace(config.vae, latent_channels=8)))
