@@ -76,12 +76,25 @@ class StackConfig:
         return self.depth * layer + self.num_time_layers * time + outer
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Views:
+    """Who sees whom in a window, and where everybody stands; the same for all layers."""
+
+    places: Rotation
+    clock: Rotation
+    space_mask: Bool[Tensor, "n n"] | None
+    time_mask: Bool[Tensor, "*b t t"]
+    num_time_tokens: int
+
+
 class Layer(nn.Module):
     """Space attention, perhaps time attention, feed-forward; each pre-normalised and added.
 
     Time attention touches only the first ``num_time_tokens`` tokens of a frame; the others pass
     through it unchanged (but see ``Quirks.still_tokens_add_norm``).
     """
+
+    is_shard_unit = True
 
     def __init__(self, config: StackConfig, has_time: bool) -> None:
         """Make the layer; output matrices shrink with depth so that the residual stays tame."""
@@ -98,6 +111,17 @@ class Layer(nn.Module):
         with torch.no_grad():
             for linear in outputs:
                 linear.weight.mul_(shrink)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t n m"],
+        views: Views,
+    ) -> tuple[Float[Tensor, "b t n m"], KeysValues | None]:
+        """Run whole windows; also return what a cache keeps, None without time attention."""
+        x, past = self.mix_space(x, views.places, views.space_mask), None
+        if self.time is not None:
+            x, past = self.mix_time(x, views.clock, views.time_mask, views.num_time_tokens)
+        return self.feed_forward(x), past
 
     def mix_space(
         self, x: Float[Tensor, "b t n m"], places: Rotation, mask: Bool[Tensor, "n n"] | None
@@ -188,13 +212,10 @@ class Stack(nn.Module):
             times = torch.arange(x.shape[1], device=x.device)
         clock = self._rotation(times)
         x, kept = self.norm_in(x), []
+        views = Views(places, clock, space_mask, time_mask, count)
         for layer in self.layers:
-            assert isinstance(layer, Layer)
-            x = layer.mix_space(x, places, space_mask)
-            if layer.time is not None:
-                x, past = layer.mix_time(x, clock, time_mask, count)
-                kept.append(past)
-            x = layer.feed_forward(x)
+            x, past = layer(x, views)
+            kept += [] if past is None else [past]
         return self.norm_out(x), kept
 
     def step(

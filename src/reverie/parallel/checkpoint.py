@@ -19,6 +19,7 @@ from torch import Tensor
 
 from reverie.core.errors import CheckpointError
 from reverie.core.files import file_digest, write_json
+from reverie.parallel.slices import SLICES, read_slices
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +57,34 @@ class CheckpointFolder:
 
     def save(self, snapshot: Snapshot) -> Path:
         """Write a checkpoint, move ``latest`` to it, drop the oldest ones; return its folder."""
-        name = f"step-{snapshot.step:09d}"
-        target = self.path / name
-        if target.exists() and self.latest() == target:
-            return target
-        temporary = self.path / f".{name}.tmp"
+        present = self.find(snapshot.step)
+        if present is not None:
+            return present
+        temporary = self.begin(snapshot.step)
+        for group, tensors in snapshot.tensors.items():
+            path = temporary / f"{group}.safetensors"
+            save_file({name: _plain(value) for name, value in tensors.items()}, path)
+            _flush_file(path)
+        return self.publish(snapshot, temporary)
+
+    def find(self, step: int) -> Path | None:
+        """Return the checkpoint of a step if it is the newest one."""
+        target = self.path / f"step-{step:09d}"
+        return target if target.exists() and self.latest() == target else None
+
+    def begin(self, step: int) -> Path:
+        """Make the empty folder into which a checkpoint's tensors are written first."""
+        temporary = self.path / f".step-{step:09d}.tmp"
         if temporary.exists():
             shutil.rmtree(temporary)
         temporary.mkdir(parents=True)
-        _write_parts(temporary, snapshot)
+        return temporary
+
+    def publish(self, snapshot: Snapshot, temporary: Path) -> Path:
+        """Add what is not a tensor, and the manifest; rename; move the pointer; drop old ones."""
+        name = f"step-{snapshot.step:09d}"
+        target = self.path / name
+        _write_facts(temporary, snapshot)
         # A whole folder that the pointer never reached: a crash came between the two.
         _remove(target)
         temporary.rename(target)
@@ -91,10 +111,15 @@ class CheckpointFolder:
         logger.warning("%s is gone; going back to %s", named.name, others[-1].name)
         return others[-1]
 
-    def load(self, kind: str) -> Snapshot | None:
-        """Read the newest checkpoint, or return None if nothing was saved yet."""
+    def load(self, kind: str, *, like: Mapping[str, Tensor] | None = None) -> Snapshot | None:
+        """Read the newest checkpoint, or return None if nothing was saved yet.
+
+        Args:
+            kind: What is being trained.
+            like: Weights as this process holds them; see ``read_snapshot``.
+        """
         folder = self.latest()
-        return None if folder is None else read_snapshot(folder, kind=kind)
+        return None if folder is None else read_snapshot(folder, kind=kind, like=like)
 
     def _complete(self) -> list[Path]:
         return sorted(folder for folder in self.path.glob("step-*") if folder.is_dir())
@@ -107,20 +132,32 @@ class CheckpointFolder:
             shutil.rmtree(leftover)
 
 
-def read_snapshot(folder: Path, *, kind: str) -> Snapshot:
+def read_snapshot(
+    folder: Path, *, kind: str, like: Mapping[str, Tensor] | None = None
+) -> Snapshot:
     """Read a checkpoint after checking every file against the manifest.
+
+    Args:
+        folder: Of one checkpoint, written by one process or in slices by several.
+        kind: What was being trained.
+        like: Weights as this process holds them. Of a checkpoint in slices it then reads only the
+            slices that it needs, however many processes wrote them; all must call this together.
+            None reads everything whole.
 
     Raises:
         CheckpointError: A file is missing, truncated or damaged, the format is another version's,
             or the checkpoint is of another kind.
     """
     manifest = _check_manifest(folder, kind)
-    groups = [name.removesuffix(".safetensors") for name in manifest["files"] if "." in name]
-    tensors = {
-        group: _read_tensors(folder / f"{group}.safetensors")
-        for group in groups
-        if f"{group}.safetensors" in manifest["files"]
-    }
+    if any(name.startswith(f"{SLICES}/") for name in manifest["files"]):
+        tensors: Mapping[str, Mapping[str, Tensor]] = read_slices(folder / SLICES, like or {})
+    else:
+        parts = [Path(name) for name in manifest["files"]]
+        tensors = {
+            part.stem: _read_tensors(folder / part)
+            for part in parts
+            if part.suffix == ".safetensors"
+        }
     return Snapshot(
         kind=kind,
         step=manifest["step"],
@@ -130,16 +167,16 @@ def read_snapshot(folder: Path, *, kind: str) -> Snapshot:
     )
 
 
-def _write_parts(folder: Path, snapshot: Snapshot) -> None:
+def _write_facts(folder: Path, snapshot: Snapshot) -> None:
     write_json(folder / _CONFIG, snapshot.config)
     write_json(folder / _SCALARS, snapshot.scalars)
-    for group, tensors in snapshot.tensors.items():
-        path = folder / f"{group}.safetensors"
-        save_file({name: _plain(value) for name, value in tensors.items()}, path)
-        _flush_file(path)
     files = {
-        path.name: {"size_bytes": path.stat().st_size, "blake2b": file_digest(path)}
-        for path in sorted(folder.iterdir())
+        str(path.relative_to(folder)): {
+            "size_bytes": path.stat().st_size,
+            "blake2b": file_digest(path),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
     manifest = {
         "format_version": FORMAT_VERSION,

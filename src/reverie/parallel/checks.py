@@ -5,28 +5,32 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from reverie.core.errors import ReverieError
 from reverie.parallel.ranks import Ranks
+from reverie.parallel.shard import local
 
 
 class TrainingError(ReverieError):
     """Training that cannot go on: numbers blew up, or ranks drifted apart."""
 
 
-def check_finite(tensors: Mapping[str, Tensor], *, what: str) -> None:
-    """Raise unless every floating-point tensor is finite.
+def check_finite(tensors: Mapping[str, Tensor], *, what: str, ranks: Ranks = Ranks()) -> None:
+    """Raise unless every floating-point tensor is finite on every rank.
 
     Args:
         tensors: Named tensors.
         what: What they are, for the message, such as ``"weights of the tokenizer"``.
+        ranks: Who looks; with several ranks all must call this together.
     """
     bad = [
         name
         for name, value in tensors.items()
-        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+        if value.is_floating_point() and not bool(torch.isfinite(local(value)).all())
     ]
-    if bad:
+    if ranks.agree(bool(bad))[0]:
+        bad = bad or ["on another rank"]
         raise TrainingError(
             f"The {what} are not finite: {', '.join(bad[:3])} ({len(bad)} of {len(tensors)} "
             f"tensors). They were not saved. Run the same command again to go back to the last "
@@ -35,10 +39,14 @@ def check_finite(tensors: Mapping[str, Tensor], *, what: str) -> None:
 
 
 def check_replicas_equal(tensors: Mapping[str, Tensor], ranks: Ranks) -> None:
-    """Raise unless every rank holds the same bits. Every rank must call this together."""
+    """Raise unless every rank holds the same bits. Every rank must call this together.
+
+    Slices of sharded tensors differ by design and are left out.
+    """
     if ranks.num_ranks == 1:
         return
-    mine = torch.frombuffer(bytearray(tensors_digest(tensors)), dtype=torch.uint8)
+    copies = {name: value for name, value in tensors.items() if not isinstance(value, DTensor)}
+    mine = torch.frombuffer(bytearray(tensors_digest(copies)), dtype=torch.uint8)
     everyone = ranks.gather(mine)
     apart = [rank for rank, value in enumerate(everyone) if not torch.equal(value, everyone[0])]
     if apart:

@@ -1,5 +1,6 @@
 """Which process this is among those that train together, and what they agree on."""
 
+import functools
 import gc
 import importlib
 import inspect
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from reverie.core.errors import ConfigError
@@ -44,18 +46,31 @@ class Ranks:
         return self.rank == 0
 
     def wrap(self, objective: nn.Module) -> nn.Module:
-        """Return the objective with gradient averaging; with one process, the objective itself.
+        """Return the objective with gradient averaging; one that needs none is returned itself.
 
         Buffers are not broadcast: running statistics are already means over ranks. Parameters
         may be unused: heads join late.
         """
-        if self.num_ranks == 1:
+        if self.num_ranks == 1 or isinstance(objective, FSDPModule):
             return objective
         known = inspect.signature(DistributedDataParallel.__init__).parameters
         # torch 2.13 renames the option; the old name warns there and is all that 2.11 knows.
         name = next(n for n in ("forward_sync_buffers", "broadcast_buffers") if n in known)
         options: dict[str, Any] = {name: False, "find_unused_parameters": True}
         return DistributedDataParallel(objective, **options)
+
+    def share(self, batch_size: int) -> int:
+        """Return this rank's share of the rows of a step.
+
+        Raises:
+            ConfigError: The rows cannot be divided evenly.
+        """
+        if batch_size % self.num_ranks:
+            raise ConfigError(
+                f"A batch of {batch_size} windows cannot be divided among {self.num_ranks} "
+                f"processes. Choose a batch_size that is a multiple of {self.num_ranks}."
+            )
+        return batch_size // self.num_ranks
 
     def agree(self, *flags: bool) -> tuple[bool, ...]:
         """Return, for each flag, whether any rank raised it. Every rank must call this together."""
@@ -73,6 +88,14 @@ class Ranks:
         everyone = [torch.empty_like(here) for _ in range(self.num_ranks)]
         dist.all_gather(everyone, here)
         return [item.cpu() for item in everyone]
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a value over ranks. Every rank must call this together."""
+        if self.num_ranks == 1:
+            return value
+        total = value.detach().to(self.device, copy=True)
+        dist.all_reduce(total)
+        return (total / self.num_ranks).to(value.device)
 
     def wait(self) -> None:
         """Wait until every rank is here."""
@@ -111,7 +134,24 @@ def setup_ranks(device: str = "auto") -> Iterator[Ranks]:
     finally:
         # DDP sits in reference cycles; gloo's threads must end before the interpreter does.
         gc.collect()
+        _forget_meshes()
         dist.destroy_process_group()
+
+
+def _forget_meshes() -> None:
+    """Empty DTensor's caches of layouts: they keep device meshes, and with them the group."""
+    from torch.distributed.tensor import _redistribute, debug
+
+    # Private, and not in every torch from 2.11 on; there is no public way.
+    for module, name in (
+        (debug, "_clear_sharding_prop_cache"),
+        (_redistribute, "clear_redistribute_planner_cache"),
+    ):
+        getattr(module, name, lambda: None)()
+    for cached in gc.get_objects():
+        is_cache = type(cached) is functools._lru_cache_wrapper
+        if is_cache and cached.__module__.startswith("torch.distributed"):
+            cached.cache_clear()
 
 
 def choose_device(name: str = "auto", *, local_rank: int = 0) -> torch.device:

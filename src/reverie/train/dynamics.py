@@ -11,8 +11,10 @@ from torch import nn
 from reverie.core.errors import ConfigError
 from reverie.core.seeds import child_seed
 from reverie.data.latents import LatentCache
+from reverie.data.lengths import MixedLengths
 from reverie.data.loader import LoadedBatch, WindowReader
 from reverie.data.resident import ResidentReader
+from reverie.data.sampling import WindowSampler
 from reverie.data.store import EpisodeStore
 from reverie.data.windows import list_windows
 from reverie.models.dynamics.net import DynamicsConfig
@@ -22,10 +24,17 @@ from reverie.models.objective import LossReport
 from reverie.parallel.memory import fits_beside_training
 from reverie.parallel.precision import Precision, autocast
 from reverie.train.loop import FitConfig, Hook, Training
-from reverie.train.optim import OptimConfig, make_optimizer
-from reverie.train.phase import PhaseFolder, Surroundings, main_first, make_sampler, run_fit
+from reverie.train.optim import OptimConfig
+from reverie.train.phase import (
+    PhaseFolder,
+    Surroundings,
+    main_first,
+    make_sampler,
+    make_state,
+    run_fit,
+)
 from reverie.train.progress import Progress
-from reverie.train.state import Average, TrainState
+from reverie.train.state import TrainState
 
 _ENCODE_CHUNK = 64
 
@@ -37,9 +46,15 @@ class DynamicsTrainingConfig:
     fit: FitConfig = FitConfig(total_steps=7000, log_every_steps=50, save_every_steps=0)
     optim: OptimConfig = OptimConfig(lr=1e-3)
     batch_size: int = 16
-    """Windows per step and rank."""
+    """Windows per step, divided among the ranks."""
     window_length: int = 12
     """Frames per window; longer than the context, so that windows that have slid are trained."""
+    long_length: int = 0
+    """Frames of the longer windows that some batches have instead; 0: all have one length."""
+    long_share: float = 0.1
+    """Share of the batches that are long (public runs: 0.1)."""
+    long_tail: float = 0.1
+    """Share of the run, at its end, in which all batches are long."""
     task_weights: dict[str, float] = field(default_factory=dict)
     """How often each task is drawn, relative to the others; empty draws all tasks alike."""
     precision: Precision = "float32"
@@ -52,6 +67,26 @@ class DynamicsTrainingConfig:
                 f"Dynamics needs batch_size >= 1 and window_length >= 2, got {self.batch_size} "
                 f"and {self.window_length}."
             )
+        if self.long_length and self.long_length <= self.window_length:
+            raise ConfigError(
+                f"long_length must exceed window_length ({self.window_length}) or be 0, got "
+                f"{self.long_length}. Try {4 * self.window_length}."
+            )
+        if not 0 <= self.long_share <= 1 or not 0 <= self.long_tail <= 1:
+            raise ConfigError(
+                f"long_share and long_tail are shares from 0 to 1, got {self.long_share} and "
+                f"{self.long_tail}. Try 0.1."
+            )
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest windows."""
+        return max(self.window_length, self.long_length)
+
+    @property
+    def long_batch_size(self) -> int:
+        """Windows of a long batch: about as many frames as in a short one."""
+        return max(1, self.batch_size * self.window_length // max(1, self.long_length))
 
 
 def train_dynamics(
@@ -81,7 +116,7 @@ def train_dynamics(
             objective, store, latents, config, run_config=folder.config, around=around
         )
         run_fit(training, config.fit, folder=folder, around=around, hooks=hooks)
-        training.state.average.swap(objective)
+        training.state.keep_average()
         facts = {"trained_s": training.state.elapsed_s}
         main_first(around.ranks, lambda: folder.finish(facts, objective))
     folder.load_result(objective, what="dynamics")
@@ -99,26 +134,15 @@ def prepare_dynamics(
     around: Surroundings,
 ) -> Training:
     """Put objective, optimiser, sampler and generator together, at step 0."""
-    ranks, seed = around.ranks, around.seed
-    net_config = objective.net.config
-    if config.window_length <= net_config.context:
+    ranks, net_config = around.ranks, objective.net.config
+    if config.longest <= net_config.context:
         raise ConfigError(
             f"window_length must exceed the context of {net_config.context} frames, got "
-            f"{config.window_length}: a window that has slid would never be trained. Try "
+            f"{config.longest}: a window that has slid would never be trained. Try "
             f"{net_config.context + net_config.context // 2}."
         )
-    objective.to(ranks.device)
-    sampler = make_sampler(
-        list_windows(store.index, config.window_length),
-        config.task_weights,
-        around.folder,
-        batch_size=config.batch_size,
-        seed=child_seed(seed, "dynamics", "windows"),
-        ranks=ranks,
-    )
+    sampler = _make_sampler(store, config, around)
     reader = _make_reader(store, latents, net_config, ranks.device)
-    rng = torch.Generator(ranks.device)
-    rng.manual_seed(child_seed(seed, "dynamics", "loss", ranks.rank))
 
     def compute_loss(wrapped: nn.Module, loaded: LoadedBatch, state: TrainState) -> LossReport:
         assert loaded.latents is not None, "the reader was given no latent cache"
@@ -128,18 +152,41 @@ def prepare_dynamics(
 
     return Training(
         kind="dynamics",
-        state=TrainState(
-            objective=objective,
-            average=Average(objective),
-            optimizer=make_optimizer(objective, config.optim),
-            rng=rng,
-            sampler=sampler,
-        ),
+        state=make_state(objective, config.optim, sampler, name="dynamics", around=around),
         next_batch=lambda: reader.read(sampler.next_batch()),
         compute_loss=compute_loss,
         frames_per_step=config.batch_size * config.window_length,
         optim=config.optim,
         config=run_config,
+    )
+
+
+def _make_sampler(
+    store: EpisodeStore, config: DynamicsTrainingConfig, around: Surroundings
+) -> WindowSampler | MixedLengths:
+    def of(length: int, batch_size: int, *names: str) -> WindowSampler:
+        windows = list_windows(store.index, length)
+        absent = sorted({entry.task for entry in store.index} - set(windows.tasks))
+        if absent:
+            around.audience.say(f"dynamics: no windows of {length} frames in {', '.join(absent)}")
+        return make_sampler(
+            windows,
+            {name: value for name, value in config.task_weights.items() if name not in absent},
+            around.folder,
+            batch_size=batch_size,
+            seed=child_seed(around.seed, "dynamics", "windows", *names),
+            ranks=around.ranks,
+        )
+
+    short = of(config.window_length, config.batch_size)
+    if not config.long_length:
+        return short
+    return MixedLengths(
+        short,
+        of(config.long_length, config.long_batch_size, "long"),
+        long_share=config.long_share,
+        first_all_long=round((1 - config.long_tail) * config.fit.total_steps),
+        seed=child_seed(around.seed, "dynamics", "lengths"),
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from reverie.core.metrics import MetricWriter
 from reverie.models.objective import LossReport
 from reverie.parallel.checks import TrainingError
+from reverie.parallel.ranks import Ranks
 from reverie.train.progress import Audience, Progress
 
 ALARM_RATIO = 10.0
@@ -27,7 +28,13 @@ class Journal:
     """Collects readings on the device; reads them only when it writes."""
 
     def __init__(
-        self, phase: str, total_steps: int, *, metrics: MetricWriter | None, audience: Audience
+        self,
+        phase: str,
+        total_steps: int,
+        *,
+        metrics: MetricWriter | None,
+        audience: Audience,
+        ranks: Ranks = Ranks(),
     ) -> None:
         """Start with an empty page.
 
@@ -36,7 +43,9 @@ class Journal:
             total_steps: Steps of the whole phase, for the time left.
             metrics: Where numbers go; None writes none.
             audience: Who is told.
+            ranks: Readings are means over them.
         """
+        self._ranks = ranks
         self._phase = phase
         self._total_steps = total_steps
         self._metrics = metrics
@@ -54,7 +63,9 @@ class Journal:
         self._lr = lr
 
     def flush(self, step: int, *, frames_per_step: int) -> None:
-        """Write the means since the last flush, and raise if one is not finite.
+        """Write the means since the last flush, and raise if one is not finite on any rank.
+
+        Every rank must call this together.
 
         Args:
             step: Steps done.
@@ -62,7 +73,7 @@ class Journal:
         """
         if not self._pending:
             return
-        series = _to_floats(self._pending)
+        series = _to_floats(self._pending, self._ranks)
         num_steps, self._pending = len(self._pending), []
         self._check(series, step, num_steps)
         means = {name: statistics.fmean(values) for name, values in series.items()}
@@ -84,9 +95,11 @@ class Journal:
         if self._metrics is not None and values:
             self._metrics.write(step, values)
 
-    def saved(self, folder: Path, step: int) -> None:
+    def saved(self, folder: Path | None) -> None:
         """Tell that a checkpoint is on the disk: from now on a crash cannot lose these steps."""
-        self._audience.say(f"{self._phase}: saved step {step} in {folder}")
+        if folder is not None:
+            step = int(folder.name.removeprefix("step-"))
+            self._audience.say(f"{self._phase}: saved step {step} in {folder}")
 
     def _check(self, series: Mapping[str, list[float]], step: int, num_steps: int) -> None:
         for name in ("loss", "gradient_norm"):
@@ -114,13 +127,13 @@ class Journal:
         self.write(step, {"alarm_gradient_norm": norm, "alarm_median": median})
 
 
-def _to_floats(pending: list[dict[str, Tensor]]) -> dict[str, list[float]]:
+def _to_floats(pending: list[dict[str, Tensor]], ranks: Ranks) -> dict[str, list[float]]:
     # Terms may differ between steps (a bootstrap term appears later), so each has its own list.
     series: dict[str, list[Tensor]] = {}
     for readings in pending:
         for name, value in readings.items():
             series.setdefault(name, []).append(value.float())
-    return {name: torch.stack(values).tolist() for name, values in series.items()}
+    return {name: ranks.mean(torch.stack(values)).tolist() for name, values in series.items()}
 
 
 def _blend(old: float, new: float) -> float:

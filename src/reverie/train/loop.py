@@ -13,6 +13,8 @@ from reverie.models.objective import LossReport
 from reverie.parallel.checkpoint import CheckpointFolder
 from reverie.parallel.checks import check_finite, check_replicas_equal
 from reverie.parallel.ranks import Ranks
+from reverie.parallel.shard import is_sharded
+from reverie.parallel.writer import CheckpointWriter
 from reverie.train.clocks import Clock, StopRequest, catch_stop
 from reverie.train.journal import Journal
 from reverie.train.optim import OptimConfig, clip_gradients, set_lr
@@ -59,7 +61,7 @@ class Training:
     compute_loss: Callable[[torch.nn.Module, Any, TrainState], LossReport]
     """Calls the (wrapped) objective with a batch."""
     frames_per_step: int
-    """Frames that one step of this rank learns from."""
+    """Frames that one step of all ranks learns from."""
     optim: OptimConfig
     config: dict[str, Any]
     """The whole configuration; saved in every checkpoint."""
@@ -96,9 +98,12 @@ def fit(
     """
     state = training.state
     wrapped = ranks.wrap(state.objective)
+    writer = CheckpointWriter(checkpoints, ranks, in_slices=is_sharded(state.objective))
     evaluate = Clock(every_steps=config.evaluate_every_steps)
     save = Clock(every_steps=config.save_every_steps, every_s=config.save_every_s)
-    journal = Journal(training.kind, config.total_steps, metrics=metrics, audience=audience)
+    journal = Journal(
+        training.kind, config.total_steps, metrics=metrics, audience=audience, ranks=ranks
+    )
     state.objective.train()
     with catch_stop() as stop:
         while state.step < config.total_steps:
@@ -111,8 +116,11 @@ def fit(
             if hooks and (evaluate.rings(state.step) or at_end):
                 _evaluate(state, hooks, journal, ranks)
             stopping, saving = ranks.agree(bool(stop), save.rings(state.step))
+            journal.saved(writer.poll())
             if stopping or saving or at_end:
-                _save(training, checkpoints, ranks, journal)
+                _save(training, writer, ranks, journal)
+            if stopping or at_end:
+                journal.saved(writer.finish())
             if stopping and not at_end:
                 raise TrainingStoppedError(_farewell(training, config, stop))
     return state
@@ -120,7 +128,7 @@ def fit(
 
 def resume(training: Training, checkpoints: CheckpointFolder, ranks: Ranks) -> bool:
     """Put the newest checkpoint into the training's state; return whether there was one."""
-    snapshot = checkpoints.load(training.kind)
+    snapshot = checkpoints.load(training.kind, like=training.state.objective.state_dict())
     if snapshot is not None:
         restore(training.state, snapshot, ranks)
     return snapshot is not None
@@ -142,24 +150,21 @@ def _step(
 
 
 def _evaluate(state: TrainState, hooks: Sequence[Hook], journal: Journal, ranks: Ranks) -> None:
-    if ranks.is_main:
-        with state.averaged():
+    with state.averaged():
+        if ranks.is_main:
             for hook in hooks:
                 journal.write(state.step, hook(state))
-    ranks.wait()
+        ranks.wait()
 
 
-def _save(
-    training: Training, checkpoints: CheckpointFolder, ranks: Ranks, journal: Journal
-) -> None:
+def _save(training: Training, writer: CheckpointWriter, ranks: Ranks, journal: Journal) -> None:
     state = training.state
+    journal.saved(writer.finish())
     weights = state.objective.state_dict()
-    check_finite(weights, what=f"weights of the {training.kind}")
+    check_finite(weights, what=f"weights of the {training.kind}", ranks=ranks)
     check_replicas_equal(weights, ranks)
     snapshot = to_snapshot(state, ranks, kind=training.kind, config=training.config)
-    if ranks.is_main:
-        journal.saved(checkpoints.save(snapshot), state.step)
-    ranks.wait()
+    journal.saved(writer.save(snapshot))
 
 
 def _farewell(training: Training, config: FitConfig, stop: StopRequest) -> str:

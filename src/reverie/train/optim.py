@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.core.errors import ConfigError
+from reverie.parallel.shard import whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,11 +89,11 @@ def clip_gradients(module: nn.Module, max_norm: float) -> Tensor:
     Children are clipped apart, so that a burst in the heads does not stop the transformer.
     """
     norms = [
-        nn.utils.clip_grad_norm_(list(child.parameters()), max_norm)
+        whole(nn.utils.clip_grad_norm_(list(child.parameters()), max_norm))
         for child in module.children()
         if any(value.grad is not None for value in child.parameters())
     ]
     own = [value for value in module.parameters(recurse=False) if value.grad is not None]
     if own:
-        norms.append(nn.utils.clip_grad_norm_(own, max_norm))
+        norms.append(whole(nn.utils.clip_grad_norm_(own, max_norm)))
     return torch.stack(norms).norm()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -15,12 +16,16 @@ from torch import nn
 from reverie.core.errors import CheckpointError, ConfigError
 from reverie.core.files import atomic_path, file_digest, write_json
 from reverie.core.metrics import MetricWriter
+from reverie.core.seeds import child_seed
 from reverie.data.sampling import SamplerConfig, WindowSampler
 from reverie.data.windows import WindowList
 from reverie.parallel.checkpoint import CheckpointFolder, check_tensors_fit
 from reverie.parallel.ranks import Ranks
+from reverie.parallel.shard import Scaling, spread
 from reverie.train.loop import FitConfig, Hook, Training, fit, resume
+from reverie.train.optim import OptimConfig, make_optimizer
 from reverie.train.progress import Audience, Silence
+from reverie.train.state import Average, Resumable, TrainState
 
 _RESULT = "result.safetensors"
 _DONE = "done.json"
@@ -98,6 +103,8 @@ class Surroundings:
     """Folder of the run; each phase has its own inside."""
     seed: int
     ranks: Ranks = field(default_factory=Ranks)
+    scaling: Scaling = field(default_factory=Scaling)
+    """How the training is spread over the ranks."""
     audience: Audience = field(default_factory=Silence)
 
 
@@ -138,12 +145,39 @@ def make_sampler(
     ranks: Ranks,
 ) -> WindowSampler:
     """Draw this rank's windows by task: alike, or by weights, which are left in the folder."""
-    config = SamplerConfig(batch_size=batch_size, seed=seed)
+    config = SamplerConfig(batch_size=ranks.share(batch_size), seed=seed)
     if weights:
         path = folder / "weights.json"
         write_json(path, {"kind": "task", "weights": weights})
         config = replace(config, strategy="weighted", weights_file=str(path))
     return WindowSampler(windows, config, rank=ranks.rank, num_ranks=ranks.num_ranks)
+
+
+def make_state(
+    objective: nn.Module, optim: OptimConfig, sampler: Resumable, *, name: str, around: Surroundings
+) -> TrainState:
+    """Put objective, averages, optimiser, sampler and generator together, at step 0.
+
+    Args:
+        objective: Freshly made; moved to the ranks' device.
+        optim: How it is optimised.
+        sampler: What draws the batches.
+        name: The phase's, which names its random numbers.
+        around: Seed, ranks and how the training is spread over them.
+    """
+    ranks = around.ranks
+    objective.to(ranks.device)
+    trained = spread(objective, around.scaling, ranks)
+    rng = torch.Generator(ranks.device)
+    rng.manual_seed(child_seed(around.seed, name, "loss", ranks.rank))
+    return TrainState(
+        objective=trained,
+        shown=objective,
+        average=Average(trained),
+        optimizer=make_optimizer(trained, optim),
+        rng=rng,
+        sampler=sampler,
+    )
 
 
 def main_first(ranks: Ranks, work: Callable[[], None]) -> None:

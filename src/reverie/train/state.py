@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from reverie.core.errors import CheckpointError
+from reverie.core.seeds import child_seed
 from reverie.parallel.checkpoint import Snapshot, check_tensors_fit
 from reverie.parallel.ranks import Ranks
+from reverie.parallel.shard import fill, placed_like
 
 MAX_EMA_DECAY = 0.999
 """Averages over about the last thousand steps (section 5 of the model's specification)."""
@@ -57,7 +59,10 @@ class TrainState:
     """A training between two steps."""
 
     objective: nn.Module
-    """The unwrapped objective: networks, heads, running statistics."""
+    """The unwrapped objective: networks, heads, running statistics. Perhaps in slices."""
+    shown: nn.Module
+    """The whole objective that evaluations and results look at: the same one, or, where each rank
+    trains slices, the one that they are gathered into."""
     average: Average
     optimizer: torch.optim.Optimizer
     rng: torch.Generator
@@ -70,7 +75,15 @@ class TrainState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside the block the objective has the averaged weights and does not train."""
+        """Inside the block ``shown`` has the averaged weights and does not train.
+
+        Every rank must enter together.
+        """
+        if self.shown is not self.objective:
+            self.keep_average()
+            self.shown.eval()
+            yield
+            return
         self.average.swap(self.objective)
         was_training = self.objective.training
         self.objective.eval()
@@ -79,6 +92,16 @@ class TrainState:
         finally:
             self.objective.train(was_training)
             self.average.swap(self.objective)
+
+    def keep_average(self) -> None:
+        """Leave the averaged weights in ``shown``; training is over, or goes on elsewhere.
+
+        Every rank must call this together.
+        """
+        if self.shown is self.objective:
+            self.average.swap(self.objective)
+        else:
+            fill(self.shown, self.objective.state_dict() | self.average.tensors)
 
 
 def ema_decay(step: int, max_decay: float = MAX_EMA_DECAY) -> float:
@@ -108,11 +131,12 @@ def to_snapshot(state: TrainState, ranks: Ranks, *, kind: str, config: dict[str,
     )
 
 
+@torch.no_grad()
 def restore(state: TrainState, snapshot: Snapshot, ranks: Ranks) -> None:
-    """Put a snapshot into a freshly built state, strictly.
+    """Put a snapshot into a freshly built state, strictly; the number of ranks may be another.
 
     Raises:
-        CheckpointError: Names, shapes or the number of ranks are not those of the state.
+        CheckpointError: Names or shapes are not those of the state.
     """
     kind, tensors = snapshot.kind, snapshot.tensors
     missing = {"weights", "ema", "optimizer", "generators"} - tensors.keys()
@@ -125,20 +149,23 @@ def restore(state: TrainState, snapshot: Snapshot, ranks: Ranks) -> None:
         tensors["weights"], state.objective.state_dict(), what=f"weights of the {kind}"
     )
     check_tensors_fit(tensors["ema"], state.average.tensors, what=f"averages of the {kind}")
-    generators = tensors["generators"]
-    if len(generators) != ranks.num_ranks:
-        raise CheckpointError(
-            f"The checkpoint was written by {len(generators)} process(es), this training has "
-            f"{ranks.num_ranks}. Resume with --nproc-per-node {len(generators)}."
-        )
-    state.objective.load_state_dict(dict(tensors["weights"]))
-    for name, value in tensors["ema"].items():
-        state.average.tensors[name].copy_(value)
+    for name, value in state.objective.state_dict().items():
+        value.copy_(placed_like(tensors["weights"][name], value))
+    for name, value in state.average.tensors.items():
+        value.copy_(placed_like(tensors["ema"][name], value))
     _load_optimizer(state, tensors["optimizer"], snapshot.scalars["optimizer"])
-    state.rng.set_state(generators[f"rank{ranks.rank}"])
+    _load_generator(state, tensors["generators"], ranks)
     state.sampler.load_state_dict(snapshot.scalars["sampler"])
     state.step = snapshot.step
     state.elapsed_s = snapshot.scalars["elapsed_s"]
+
+
+def _load_generator(state: TrainState, saved: Mapping[str, Tensor], ranks: Ranks) -> None:
+    # Other ranks than before: those that were there go on, further ones branch off the first.
+    mine = saved.get(f"rank{ranks.rank}")
+    state.rng.set_state(saved["rank0"] if mine is None else mine)
+    if mine is None:
+        state.rng.manual_seed(child_seed(state.rng.initial_seed(), "rank", ranks.rank))
 
 
 def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -170,10 +197,13 @@ def _load_optimizer(
             f"this {expected['kind']}. Use the same settings, or train under a new name."
         )
     index = {name: number for number, name in _parameter_names(state).items()}
+    weights = dict(state.objective.named_parameters())
     entries: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         parameter, _, key = name.rpartition(".")
-        entries.setdefault(index[parameter], {})[key] = value
+        like = weights[parameter]
+        placed = placed_like(value, like) if value.shape == like.shape else value
+        entries.setdefault(index[parameter], {})[key] = placed
     raw = state.optimizer.state_dict()
     state.optimizer.load_state_dict({"state": entries, "param_groups": raw["param_groups"]})
 

@@ -22,10 +22,18 @@ from reverie.data.windows import WindowRef, list_windows
 from reverie.models.objective import LossReport
 from reverie.models.tokenizer.objective import TokenizerObjective
 from reverie.parallel.memory import fits_beside_training
+from reverie.parallel.precision import Precision, autocast
 from reverie.train.loop import FitConfig, Hook, Training
-from reverie.train.optim import OptimConfig, make_optimizer
-from reverie.train.phase import PhaseFolder, Surroundings, main_first, make_sampler, run_fit
-from reverie.train.state import Average, TrainState
+from reverie.train.optim import OptimConfig
+from reverie.train.phase import (
+    PhaseFolder,
+    Surroundings,
+    main_first,
+    make_sampler,
+    make_state,
+    run_fit,
+)
+from reverie.train.state import TrainState
 
 _NUM_MEASURED_BATCHES = 64
 _MEASURED_BATCH_SIZE = 32
@@ -39,7 +47,7 @@ class TokenizerTrainingConfig:
     optim: OptimConfig = OptimConfig(lr=2e-3, schedule="linear", warmup_share=0.005, floor=0.02)
     """Linear decay to 2 %: short runs end on a settled tokenizer."""
     batch_size: int = 16
-    """Windows per step and rank."""
+    """Windows per step, divided among the ranks."""
     window_length: int = 1
     """Frames per window; 1 is enough for a tokenizer that looks at single frames."""
     latent_noise: float = 0.05
@@ -47,6 +55,9 @@ class TokenizerTrainingConfig:
     task_weights: dict[str, float] = field(default_factory=dict)
     """How often each task is drawn, relative to the others; empty draws all tasks alike. Tasks
     that look alike need less each, thin moving shapes need more."""
+
+    precision: Precision = "float32"
+    """``auto`` multiplies matrices in bfloat16 where the hardware does so natively."""
 
     def __post_init__(self) -> None:
         """Refuse empty batches."""
@@ -87,7 +98,7 @@ def train_tokenizer(
             around=around,
         )
         run_fit(training, config.fit, folder=folder, around=around, hooks=hooks)
-        training.state.average.swap(training.state.objective)
+        training.state.keep_average()
         cache = FrameCache.build(store, folder.path / "frames")
         std = measure_latent_std(
             tokenizer, store, cache, window_length=config.window_length, seed=around.seed
@@ -121,7 +132,7 @@ def prepare_tokenizer(
         around: Seed and ranks.
     """
     ranks, seed = around.ranks, around.seed
-    objective = TokenizerObjective(tokenizer, latent_noise=config.latent_noise).to(ranks.device)
+    objective = TokenizerObjective(tokenizer, latent_noise=config.latent_noise)
     sampler = make_sampler(
         list_windows(store.index, config.window_length),
         config.task_weights,
@@ -134,21 +145,14 @@ def prepare_tokenizer(
     ranks.wait()
     cache = cache or FrameCache.build(store, cache_path)
     read = _make_reader(store, cache, ranks.device)
-    rng = torch.Generator(ranks.device)
-    rng.manual_seed(child_seed(seed, "tokenizer", "loss", ranks.rank))
 
     def compute_loss(wrapped: nn.Module, frames: Any, state: TrainState) -> LossReport:
-        return wrapped(frames, rng=state.rng)
+        with autocast(ranks.device, config.precision):
+            return wrapped(frames, rng=state.rng)
 
     return Training(
         kind="tokenizer",
-        state=TrainState(
-            objective=objective,
-            average=Average(objective),
-            optimizer=make_optimizer(objective, config.optim),
-            rng=rng,
-            sampler=sampler,
-        ),
+        state=make_state(objective, config.optim, sampler, name="tokenizer", around=around),
         next_batch=lambda: read(sampler.next_batch()),
         compute_loss=compute_loss,
         frames_per_step=config.batch_size * config.window_length,
