@@ -83,7 +83,9 @@ def test_what_two_ranks_saved_goes_on_in_one_process_with_the_same_losses(
     shutil.copytree(saved, tmp_path / "moved")
     train(tmp_path / "moved", TOTAL_STEPS, Ranks(), "regression-ddp")
     assert losses(tmp_path / "moved")[:HALF] == losses(saved)
-    torch.testing.assert_close(losses(tmp_path / "moved"), losses(one_process), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        losses(tmp_path / "moved"), losses(one_process), rtol=1e-5, atol=1e-6
+    )
     assert_alike(load(tmp_path / "moved"), load(one_process))
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -17,6 +17,9 @@ from reverie.core.errors import ConfigError
 from reverie.recipes.registry import load_recipe, load_runner
 from reverie.train.loop import TrainingStoppedError
 from reverie.train.progress import Progress
+
+if TYPE_CHECKING:
+    from reverie.parallel.shard import Scaling
 
 EXIT_INTERRUPTED = 130
 _PLAIN_EVERY_S = 15.0
@@ -36,6 +39,19 @@ class Machine:
     """'auto' takes a GPU if there is one; 'cpu' or 'cuda' force it."""
     threads: int = 0
     """CPU threads of the training; 0 leaves it to torch."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Several processes (torchrun): 'ddp' copies the model to each, 'fsdp' cuts it into slices."""
+    save_memory: bool = False
+    """Recompute activations in the backward pass: slower, far less memory."""
+    compile: bool = False
+    """Compile the layers with torch.compile; the first steps then take minutes."""
+
+    @property
+    def scaling(self) -> "Scaling":
+        """How a training is spread over the machine."""
+        from reverie.parallel.shard import Scaling
+
+        return Scaling(strategy=self.parallel, saves_memory=self.save_memory, compiles=self.compile)
 
 
 def train(
@@ -84,7 +100,11 @@ def train(
         torch.set_num_threads(machine.threads)
     with setup_ranks(machine.device) as ranks, Terminal(is_quiet=not ranks.is_main) as terminal:
         around = Surroundings(
-            folder=runs / (name or recipe), seed=config.seed, ranks=ranks, audience=terminal
+            folder=runs / (name or recipe),
+            seed=config.seed,
+            ranks=ranks,
+            scaling=machine.scaling,
+            audience=terminal,
         )
         try:
             run(config, around, num_workers=machine.num_workers)

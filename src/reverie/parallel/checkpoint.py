@@ -132,9 +132,7 @@ class CheckpointFolder:
             shutil.rmtree(leftover)
 
 
-def read_snapshot(
-    folder: Path, *, kind: str, like: Mapping[str, Tensor] | None = None
-) -> Snapshot:
+def read_snapshot(folder: Path, *, kind: str, like: Mapping[str, Tensor] | None = None) -> Snapshot:
     """Read a checkpoint after checking every file against the manifest.
 
     Args:

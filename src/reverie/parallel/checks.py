@@ -16,7 +16,7 @@ class TrainingError(ReverieError):
     """Training that cannot go on: numbers blew up, or ranks drifted apart."""
 
 
-def check_finite(tensors: Mapping[str, Tensor], *, what: str, ranks: Ranks = Ranks()) -> None:
+def check_finite(tensors: Mapping[str, Tensor], *, what: str, ranks: Ranks) -> None:
     """Raise unless every floating-point tensor is finite on every rank.
 
     Args:

@@ -132,10 +132,11 @@ def setup_ranks(device: str = "auto") -> Iterator[Ranks]:
         # A rank that leaves before the others closes connections under them; gloo aborts on that.
         dist.barrier()
     finally:
-        # DDP sits in reference cycles; gloo's threads must end before the interpreter does.
-        gc.collect()
+        # DDP and FSDP sit in reference cycles; gloo's threads must end before the interpreter.
         _forget_meshes()
+        gc.collect()
         dist.destroy_process_group()
+        gc.collect()
 
 
 def _forget_meshes() -> None:

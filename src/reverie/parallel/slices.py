@@ -4,6 +4,7 @@ The format is torch.distributed.checkpoint's safetensors layout: one file per pr
 with its offset. Nothing is pickled.
 """
 
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -70,7 +71,10 @@ def read_slices(path: Path, like: Mapping[str, Tensor]) -> dict[str, dict[str, T
         else:
             flat[key] = torch.empty(size, dtype=kind)
     is_alone = not like or not torch.distributed.is_initialized()
-    dcp.load(flat, storage_reader=reader, no_dist=is_alone)
+    with warnings.catch_warnings():
+        # It says that there is one process even where it was told so.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        dcp.load(flat, storage_reader=reader, no_dist=is_alone)
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in flat.items():
         kind, _, name = key.partition("/")

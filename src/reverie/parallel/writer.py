@@ -34,7 +34,7 @@ class CheckpointWriter:
         """
         self._folder, self._ranks = folder, ranks
         # The background thread talks to other ranks while the training does: a group of its own.
-        self._group = dist.new_group(backend="gloo") if in_slices else None
+        self._group: Any = dist.new_group(backend="gloo") if in_slices else None
         self._begun: _Begun | None = None
 
     def save(self, snapshot: Snapshot) -> Path | None:

@@ -34,7 +34,7 @@ class Journal:
         *,
         metrics: MetricWriter | None,
         audience: Audience,
-        ranks: Ranks = Ranks(),
+        ranks: Ranks,
     ) -> None:
         """Start with an empty page.
 

@@ -172,7 +172,7 @@ def make_state(
     rng.manual_seed(child_seed(around.seed, name, "loss", ranks.rank))
     return TrainState(
         objective=trained,
-        shown=objective,
+        twin=None if trained is objective else objective,
         average=Average(trained),
         optimizer=make_optimizer(trained, optim),
         rng=rng,

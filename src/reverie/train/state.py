@@ -60,14 +60,14 @@ class TrainState:
 
     objective: nn.Module
     """The unwrapped objective: networks, heads, running statistics. Perhaps in slices."""
-    shown: nn.Module
-    """The whole objective that evaluations and results look at: the same one, or, where each rank
-    trains slices, the one that they are gathered into."""
     average: Average
     optimizer: torch.optim.Optimizer
     rng: torch.Generator
     """Draws everything random inside the loss; one per rank."""
     sampler: Resumable
+    twin: nn.Module | None = None
+    """Where each rank trains slices: the whole objective that evaluations and results look at,
+    into which slices are gathered."""
     step: int = 0
     """Optimiser steps done."""
     elapsed_s: float = 0.0
@@ -75,13 +75,13 @@ class TrainState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside the block ``shown`` has the averaged weights and does not train.
+        """Inside the block the whole objective has the averaged weights and does not train.
 
         Every rank must enter together.
         """
-        if self.shown is not self.objective:
+        if self.twin is not None:
             self.keep_average()
-            self.shown.eval()
+            self.twin.eval()
             yield
             return
         self.average.swap(self.objective)
@@ -94,14 +94,14 @@ class TrainState:
             self.average.swap(self.objective)
 
     def keep_average(self) -> None:
-        """Leave the averaged weights in ``shown``; training is over, or goes on elsewhere.
+        """Leave the averaged weights in the whole objective.
 
         Every rank must call this together.
         """
-        if self.shown is self.objective:
+        if self.twin is None:
             self.average.swap(self.objective)
         else:
-            fill(self.shown, self.objective.state_dict() | self.average.tensors)
+            fill(self.twin, self.objective.state_dict() | self.average.tensors)
 
 
 def ema_decay(step: int, max_decay: float = MAX_EMA_DECAY) -> float:

@@ -46,9 +46,15 @@ def test_a_rank_outside_the_group_is_refused() -> None:
 
 
 def test_tensors_that_are_not_finite_are_named() -> None:
-    check_finite({"a": torch.ones(2), "count": torch.ones(1, dtype=torch.int64)}, what="weights")
+    check_finite(
+        {"a": torch.ones(2), "count": torch.ones(1, dtype=torch.int64)},
+        what="weights",
+        ranks=Ranks(),
+    )
     with pytest.raises(TrainingError, match=r"The weights are not finite: b \(1 of 2 tensors\)"):
-        check_finite({"a": torch.ones(2), "b": torch.tensor([1.0, torch.inf])}, what="weights")
+        check_finite(
+            {"a": torch.ones(2), "b": torch.tensor([1.0, torch.inf])}, what="weights", ranks=Ranks()
+        )
 
 
 def test_the_digest_sees_names_shapes_and_bits() -> None:
