@@ -12,6 +12,9 @@ from reverie.core.errors import ConfigError
 from reverie.models.api import Gauge, RolloutState, StepContext, WorldModel
 
 Observation = Literal["features", "latent", "frame"]
+OBSERVATION_LIMIT = 1e3
+"""Features are clipped here: spaces without bounds alarm Gymnasium's checker. A healthy latent
+stays a hundred times smaller."""
 PAPER_END_THRESHOLD = 1 / 11
 """Where the weighted logit of Ha & Schmidhuber crosses zero: probability 1 / (1 + weight)."""
 
@@ -150,10 +153,14 @@ class Dreams:
             return self.world.decode(state).cpu()
         reads = getattr(self.world, "features", None)
         if kind == "features" and reads is not None:
-            return reads(state).float().cpu()
-        return state.latent.flatten(1).float().cpu()
+            return _bounded(reads(state))
+        return _bounded(state.latent.flatten(1))
 
     def _ended(self, chance: Float[Tensor, " b"]) -> Bool[Tensor, " b"]:
         if self.config.end == "threshold":
             return chance > self.config.end_threshold
         return torch.rand(chance.shape, generator=self.rng, device=self.rng.device) < chance
+
+
+def _bounded(values: Float[Tensor, "b m"]) -> Float[Tensor, "b m"]:
+    return values.float().clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT).cpu()

@@ -12,7 +12,13 @@ from jaxtyping import Bool, Float32
 
 from reverie.core.errors import ConfigError, ReverieError
 from reverie.models.api import Gauge, WorldModel
-from reverie.models.dream_env.dreams import DreamConfig, Dreams, DreamStep, JoinableState
+from reverie.models.dream_env.dreams import (
+    OBSERVATION_LIMIT,
+    DreamConfig,
+    Dreams,
+    DreamStep,
+    JoinableState,
+)
 
 
 class DreamVectorEnv(VectorEnv):
@@ -182,4 +188,5 @@ def observation_space(
         return spaces.Box(0, 255, world.tokenizer.frame_spec.shape, np.uint8)
     probe = Dreams(world, starts, 1, config=config)
     probe.restart()
-    return spaces.Box(-np.inf, np.inf, (probe.observe().shape[1],), np.float32)
+    limit = OBSERVATION_LIMIT
+    return spaces.Box(-limit, limit, (probe.observe().shape[1],), np.float32)
