@@ -113,6 +113,12 @@ COMMANDS = (
         example="--task pygame-point-maze-var1 --model pocket --episodes 4",
     ),
     Command(
+        words="adapt",
+        target="reverie.cli.adapt:adapt",
+        summary="Teach a model a new task: collect where it dreams badly, finetune, repeat.",
+        example="--task pygame-air-hockey --model pocket --episodes 50",
+    ),
+    Command(
         words="play",
         target="reverie.cli.play:play",
         summary="Drive simulator and dream side by side in the browser.",

@@ -1,0 +1,94 @@
+"""Targeted collection: go where the dream is doubtful (arXiv 2606.27326, section on collection).
+
+Guards against farming stillness are always on: readings are divided by a floored motion, plans
+that move less than real data are worth less, doing nothing competes under the same noises, and
+where nothing beats it a random plan is executed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from reverie.collect.planner import OnDecision, PlannerPolicy
+from reverie.hallucination.gauges import MOTION as MOTION_GAUGE
+from reverie.hallucination.gauges import make_gauge
+from reverie.models.api import WorldModel
+from reverie.planning.objectives import CURIOSITY, MOTION, curious
+from reverie.planning.plan import PlanConfig
+
+CURIOUS = "curiosity"
+"""What episodes record as their source."""
+DEFAULT_GAUGE = "u_r/floored"
+NUM_CELLS = 32
+"""Cells along each axis of a coverage map."""
+_CELL_MARGIN = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CuriosityConfig:
+    """What is looked for, and how hard. The defaults are the paper's; small machines take less."""
+
+    gauge: str = DEFAULT_GAUGE
+    """Any gauge with a floored normaliser; keep one out of collection, for judging."""
+    plan: PlanConfig = PlanConfig()
+
+
+def curious_policy(
+    world: WorldModel,
+    task: str,
+    task_motion: float,
+    config: CuriosityConfig,
+    *,
+    on_decision: OnDecision | None = None,
+) -> PlannerPolicy:
+    """Make a policy that seeks what the model dreams badly.
+
+    Args:
+        world: The model whose doubts are sought.
+        task: Where.
+        task_motion: Mean motion of real data of the task, in the tokenizer's own units.
+        config: What and how.
+        on_decision: Told of every decision; its plan's readings are the live readings.
+    """
+    objective = curious(
+        make_gauge(config.gauge, motion={task: task_motion}),
+        make_gauge(MOTION_GAUGE),
+        task_motion=task_motion,
+    )
+    return PlannerPolicy(
+        world,
+        objective=objective,
+        config=config.plan,
+        name=CURIOUS,
+        is_restless=True,
+        on_decision=on_decision,
+    )
+
+
+READINGS = (CURIOSITY, MOTION)
+"""Names of the live readings of a curious plan."""
+
+
+def new_cell_share(
+    earlier: Float[np.ndarray, "n d"], later: Float[np.ndarray, "m d"], num_cells: int = NUM_CELLS
+) -> float:
+    """Return how many cells only ``later`` visits, as a share of those that ``earlier`` visits.
+
+    Cells are a grid over the two leading principal axes of all points together.
+
+    Args:
+        earlier: Latents of frames collected before, flattened.
+        later: Those of the newest episodes.
+        num_cells: Along each axis.
+    """
+    points = np.concatenate([earlier, later])
+    centred = points - points.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    flat = centred @ axes[:2].T
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    room = np.maximum(high - low, 1e-9) * (1 + _CELL_MARGIN)
+    index = np.floor((flat - low) / room * num_cells).astype(np.int64)
+    keys = index @ np.array([num_cells, 1])[: index.shape[1]]
+    before = set(keys[: len(earlier)].tolist())
+    return len(set(keys[len(earlier) :].tolist()) - before) / max(len(before), 1)
