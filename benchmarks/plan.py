@@ -199,6 +199,7 @@ class WholeWorld:
             actions=actions,
             told=told,
         )
+        assert world.reward_head is not None
         reward = world.reward_head.expected(agents)[:, 0]
         return after, Prediction(
             latent=clean[:, 0],

@@ -142,7 +142,60 @@ def _widths(tasks_json: Path | None) -> Callable[[str], int]:
     return width
 
 
-COMMANDS = {"show": show, "check": check, "import": import_release}
+def download_release(
+    *,
+    partitions: tuple[str, ...] = (),
+    tasks: tuple[str, ...] = (),
+    all: bool = False,  # noqa: A002
+    out: Path = Path("downloads/mmbench2"),
+    revision: str = "main",
+    repo: str = "nicklashansen/mmbench2",
+) -> int:
+    """Fetch MMBench2's released data from the Hub: partitions, single tasks, or all 114 GB.
+
+    Every file's checksum is verified. An interrupted download goes on where it stopped. A folder
+    holds one commit; name it with --revision to stay with it. HF_HUB_OFFLINE=1, HF_ENDPOINT and
+    HF_HOME are honoured.
+
+    Example: reverie data download --partitions expert --tasks walker-run
+
+    Args:
+        partitions: Such as expert, mixed-small, mixed-large, zeros, val, test.
+        tasks: Such as walker-run.
+        all: Everything, where neither partitions nor tasks are named.
+        out: Where the files go; 'reverie data import' turns them into a store.
+        revision: Commit, tag or branch.
+        repo: Repository on the Hub.
+    """
+    from reverie.cli.downloads import run_download
+    from reverie.data.download import DownloadOrder, wants_data
+
+    if not (partitions or tasks or all):
+        raise ConfigError(
+            "The whole data set is 114 GB. Name --partitions or --tasks, or ask for --all."
+        )
+    words = [f"partition {name}" for name in partitions] + [f"task {name}" for name in tasks]
+    order = DownloadOrder(
+        repo=repo,
+        kind="dataset",
+        revision=revision,
+        wants=wants_data(partitions, tasks),
+        what=", ".join(words) or "data",
+        out=out,
+    )
+    folder = run_download(order)
+    Console(highlight=False).print(
+        f"Next: reverie data import {folder} --out data/mmbench2", soft_wrap=True
+    )
+    return 0
+
+
+COMMANDS = {
+    "show": show,
+    "check": check,
+    "import": import_release,
+    "download": download_release,
+}
 
 
 def _summary(store: Path, report: StoreReport, is_repaired: bool) -> str:

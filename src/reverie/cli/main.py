@@ -77,6 +77,12 @@ COMMANDS = (
         example="data/episodes",
     ),
     Command(
+        words="data download",
+        target="reverie.cli.data:COMMANDS",
+        summary="Fetch MMBench2's released data from the Hub, verified.",
+        example="--partitions expert --tasks walker-run",
+    ),
+    Command(
         words="data import",
         target="reverie.cli.data:COMMANDS",
         summary="Convert MMBench2's released data into an episode store.",
@@ -133,6 +139,12 @@ COMMANDS = (
         target="reverie.cli.model:COMMANDS",
         summary="Describe a model: size, tasks, config, data.",
         example="pocket",
+    ),
+    Command(
+        words="model download",
+        target="reverie.cli.model:COMMANDS",
+        summary="Fetch MMBench2's released weights from the Hub, verified.",
+        example="combined",
     ),
     Command(
         words="model import",

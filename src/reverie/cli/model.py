@@ -105,8 +105,9 @@ def import_model(
         flow_steps: Flow steps per dreamed frame, a power of two.
         context_noise: Share of noise in frames that enter the cache.
     """
+    from reverie.data.download import verify_listed
     from reverie.envs.registry import task_names
-    from reverie.models.convert.folder import import_folder
+    from reverie.models.convert.folder import DYNAMICS_FILE, TOKENIZER_FILE, import_folder
     from reverie.models.convert.mmbench2 import TaskTable, read_task_table
 
     table = TaskTable(names=tasks or task_names())
@@ -114,6 +115,7 @@ def import_model(
         table = read_task_table(tasks_json)
     console = Console(highlight=False)
     with console.status(f"importing {source}"):
+        verify_listed(source / name for name in (TOKENIZER_FILE, DYNAMICS_FILE))
         imported = import_folder(
             source, out, table, num_flow_steps=flow_steps, context_noise=context_noise
         )
@@ -122,4 +124,53 @@ def import_model(
     return 0
 
 
-COMMANDS = {"list": list_models, "inspect": inspect_model, "import": import_model}
+def download_model(
+    variants: Annotated[tuple[str, ...], tyro.conf.Positional] = ("combined",),
+    *,
+    out: Path = Path("downloads/mmbench2-models"),
+    revision: str = "main",
+    repo: str = "nicklashansen/mmbench2-models",
+) -> int:
+    """Fetch released MMBench2 weights from the Hub, verify their checksums, and list them.
+
+    An interrupted download goes on where it stopped. A folder holds one commit; name it with
+    --revision to stay with it. HF_HUB_OFFLINE=1, HF_ENDPOINT and HF_HOME are honoured.
+
+    Example: reverie model download combined --out downloads/mmbench2-models
+
+    Args:
+        variants: base, coverage_aware or combined; 1.4 GB each.
+        out: Where the files go; 'reverie model import' turns them into a model.
+        revision: Commit, tag or branch.
+        repo: Repository on the Hub.
+    """
+    from reverie.cli.downloads import run_download
+    from reverie.core.errors import UnknownNameError
+    from reverie.core.registry import unknown_name_message
+    from reverie.data.download import MODEL_VARIANTS, DownloadOrder, wants_model
+
+    for name in variants:
+        if name not in MODEL_VARIANTS:
+            hint = f"The release has: {', '.join(MODEL_VARIANTS)}"
+            raise UnknownNameError(unknown_name_message("variant", name, MODEL_VARIANTS, hint))
+    order = DownloadOrder(
+        repo=repo,
+        kind="model",
+        revision=revision,
+        wants=wants_model(variants),
+        what=f"variant {', '.join(variants)}",
+        out=out,
+    )
+    folder = run_download(order)
+    for name in variants:
+        line = f"Next: reverie model import {folder / name} --out models/{name}"
+        Console(highlight=False).print(line, soft_wrap=True)
+    return 0
+
+
+COMMANDS = {
+    "list": list_models,
+    "inspect": inspect_model,
+    "import": import_model,
+    "download": download_model,
+}

@@ -22,6 +22,7 @@ from jaxtyping import Float32, UInt8
 from reverie.core.errors import ConfigError, DataError
 from reverie.core.files import digest, file_digest, write_json
 from reverie.core.types import Episode, FrameSpec
+from reverie.data.download import verify_listed
 from reverie.data.importers.mmbench2_frames import (
     FrameFile,
     list_shards,
@@ -200,6 +201,7 @@ def import_item(item: ImportItem, out: Path, *, side_px: int | None = None) -> I
     is_new = not _is_complete(out, names)
     if is_new:
         files = _check_frames(item, rows)
+        verify_listed([rows.path, *(file.path for file in files)])
         spec = _frame_spec(files[0], side_px)
         stamp = _stamp(item, rows, files, spec)
         # Beside the target, so that moving is a rename on one disk.
