@@ -43,3 +43,11 @@ class PortInUseError(ReverieError, OSError):
 
 class MissingDriverError(ReverieError, RuntimeError):
     """A system library, such as a graphics driver, that a simulator needs is not there."""
+
+
+class MissingAssetError(ReverieError, FileNotFoundError):
+    """Files that a task needs from a hub are not on this machine; the text says how to fetch."""
+
+
+class MissingSimulatorError(ReverieError, NotImplementedError):
+    """A task that is listed, but whose simulator this version does not bring."""

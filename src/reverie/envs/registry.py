@@ -5,7 +5,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from reverie.core.errors import MissingExtraError, UnknownNameError
+from reverie.core.errors import MissingExtraError, MissingSimulatorError, UnknownNameError
 from reverie.core.registry import unknown_name_message
 from reverie.core.types import FrameSpec
 from reverie.envs.api import TaskEnv
@@ -20,6 +20,9 @@ DOMAINS = (
     "ogbench",
     "robodesk",
     "closeups",
+    "box2d",
+    "atari",
+    "classics",
     "toy",
 )
 """Packages in ``envs.domains``; each has a ``tasks`` module with a tuple ``TASKS``."""
@@ -78,11 +81,17 @@ def call_named(target: str, spec: TaskSpec, *arguments: Any) -> Any:
 
     Raises:
         MissingExtraError: It needs a package that an extra installs.
+        MissingSimulatorError: The domain does not have what the spec names.
     """
     module_name, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)(spec, *arguments)
     except ModuleNotFoundError as error:
+        if error.name == module_name:
+            raise MissingSimulatorError(
+                f"The task '{spec.name}' is in the table, but the domain '{spec.domain}' has no "
+                f"'{module_name}' yet. 'reverie tasks list' shows what else there is."
+            ) from error
         if spec.extra is None:
             raise
         raise MissingExtraError(

@@ -26,6 +26,8 @@ class TaskSpec:
     """The benchmark's normalised score in words, such as ``"clip(return / 500, 0, 1)"``."""
     can_terminate: bool = False
     """Whether the task can end by itself, before its time limit."""
+    has_random_start: bool = True
+    """Whether seeds matter; False where episodes start alike and nothing is drawn later."""
     split: Literal["train", "unseen", "extra"] = "train"
     """Where the benchmark uses the task; ``extra`` is outside its list."""
     is_targeted: bool = False

@@ -1,0 +1,1 @@
+"""Box2D: bipedal walkers on five terrains and lunar landers with three goals."""

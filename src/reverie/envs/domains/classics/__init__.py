@@ -1,0 +1,1 @@
+"""Four tasks outside the benchmark that much literature uses."""
