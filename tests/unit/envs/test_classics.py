@@ -91,7 +91,7 @@ def test_doom_moves_the_player_both_ways_and_repeats_a_seed() -> None:
         env.reset(5)
         play(env, np.full((8, 1), lane, dtype=np.float32))
         frame = env.step(np.array([lane], dtype=np.float32)).frame
-        places.append((float(env.observe_state()[0]), frame.tobytes()))
+        places.append((float(env.observe_state()[1]), frame.tobytes()))
     assert places[0][0] < places[1][0]
     assert places[0] == places[2]
     env.close()

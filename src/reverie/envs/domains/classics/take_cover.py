@@ -16,7 +16,10 @@ from reverie.envs.domains.classics.letterbox import to_square
 FULL_RETURN = 2100.0
 FULL_SPEED = 24.0
 """Sideways movement that the game's own button "move right" makes in one tic."""
+NUM_THINGS = 12
+"""Monsters and fireballs that the state vector tells of, the nearest first."""
 _VARIABLES = (
+    vizdoom.GameVariable.POSITION_X,
     vizdoom.GameVariable.POSITION_Y,
     vizdoom.GameVariable.VELOCITY_Y,
     vizdoom.GameVariable.HEALTH,
@@ -37,6 +40,7 @@ class TakeCover:
         game.set_screen_format(vizdoom.ScreenFormat.RGB24)
         game.set_available_buttons([vizdoom.Button.MOVE_LEFT_RIGHT_DELTA])
         game.set_available_game_variables(list(_VARIABLES))
+        game.set_objects_info_enabled(True)
         # Doom makes a folder wherever it is started.
         with contextlib.chdir(folder):
             game.init()
@@ -69,7 +73,11 @@ class TakeCover:
         return to_square(self._screen, padding=0)
 
     def state_vector(self) -> Float32[np.ndarray, " n"]:
-        """Return the player's place and speed along the wall, and his health."""
+        """Return place, sideways speed and health of the player, then what is around.
+
+        Each of the nearest things takes five values: its way from the player (2), its velocity
+        (2), and 1; zeros where there is nothing.
+        """
         return self._values.copy()
 
     def score(self, total_reward: float) -> float:
@@ -103,7 +111,23 @@ class TakeCover:
         now = self._game.get_state()
         if now is not None:
             self._screen = np.array(now.screen_buffer, dtype=np.uint8)
-            self._values = np.array(now.game_variables, dtype=np.float32)
+            self._values = _state_values(now)
+
+
+def _state_values(now: vizdoom.GameState) -> Float32[np.ndarray, " n"]:
+    player = np.array(now.game_variables)
+    things = np.array(
+        [
+            (thing.position_x, thing.position_y, thing.velocity_x, thing.velocity_y, 1.0)
+            for thing in now.objects
+            if thing.name != "DoomPlayer"
+        ]
+    ).reshape(-1, 5)
+    things[:, :2] -= player[:2]
+    nearest = things[np.argsort(np.hypot(things[:, 0], things[:, 1]), kind="stable")][:NUM_THINGS]
+    slots = np.zeros((NUM_THINGS, 5))
+    slots[: len(nearest)] = nearest
+    return np.concatenate([player, slots.ravel()]).astype(np.float32)
 
 
 def _end(game: vizdoom.DoomGame, folder: str) -> None:
