@@ -49,6 +49,10 @@ class TakeCover:
         self._end = weakref.finalize(self, _end, game, folder)
         self._begin(0)
 
+    def reset(self, rng: np.random.Generator) -> None:
+        """Start a new life."""
+        self._begin(draw_seed(rng))
+
     @property
     def state(self) -> Replay:
         """The episode so far; setting it repeats the episode."""
@@ -58,10 +62,6 @@ class TakeCover:
     def state(self, replay: Replay) -> None:
         replay.play(self._begin, self._advance)
         self._replay = replay
-
-    def reset(self, rng: np.random.Generator) -> None:
-        """Start a new life."""
-        self._begin(draw_seed(rng))
 
     def step(self, action: Float32[np.ndarray, " a"], rng: np.random.Generator) -> float:
         """Move sideways for one tic; each tic pays 1."""
