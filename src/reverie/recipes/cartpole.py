@@ -50,11 +50,11 @@ def cartpole_dream(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
         vae_refresh=_vae_training(steps=1200, lr=7e-4, newest_share=0.5),
         rnn=_rnn(SMALL_VAE.latent_channels, units),
         rnn_training=_rnn_training(steps=1500, lr=2e-3),
-        rnn_refresh=_rnn_training(steps=700, lr=1.5e-3),
+        rnn_refresh=_rnn_training(steps=1000, lr=1.5e-3),
         dream=_dream(tasks),
         controller=_controller(SMALL_VAE.latent_channels + units),
-        search=SearchConfig(generations=40, population=32, num_starts=30, check_every=20),
-        rounds=RoundsConfig(horizons=(30, 55, 80, 100, 100), episodes_per_round=48),
+        search=SearchConfig(generations=80, population=32, num_starts=40, check_every=40),
+        rounds=RoundsConfig(horizons=(30, 55, 80, 100, 100, 100), episodes_per_round=48),
         score=ScoreConfig(temperatures=(0.5, 1.0, 1.15)),
     )
 

@@ -44,6 +44,9 @@ class SearchConfig:
     """Off, a task that pays 1 per step pays every controller alike: kept for the proof of it."""
     norm_fine: float = 0.01
     """Fine per unit of latent norm above the 99 % quantile of real latents; 0 switches it off."""
+    newest_share: float = 0.5
+    """Share of the starts that come from the newest round's episodes: a controller must learn to
+    go on from where it gets to, which random play never shows."""
     start_context: int = 16
     """Real frames that M reads before a dream begins."""
     check_every: int = 20
@@ -118,6 +121,7 @@ def draw_starts(
     *,
     context: int,
     rng: np.random.Generator,
+    newest_share: float = 0.0,
 ) -> ClassicState:
     """Draw moments anywhere in real episodes, the last steps before an end included.
 
@@ -130,11 +134,15 @@ def draw_starts(
         num_starts: How many.
         context: Frames that M reads.
         rng: Draws moments and latents.
+        newest_share: Share of them that comes from the newest round's episodes.
     """
     lanes = stream.lanes
     usable = ~lanes.is_terminal[0, context - 1 :]
     places = torch.nonzero(usable)[:, 0].numpy()
     starts = rng.choice(places, size=num_starts, replace=len(places) < num_starts)
+    newest = places[places + context - 1 >= stream.newest_from] if stream.newest_from else places
+    num_newest = round(newest_share * num_starts)
+    starts[:num_newest] = rng.choice(newest, size=num_newest, replace=len(newest) < num_newest)
     windows = stream.cut(starts.tolist(), context)
     generator = torch.Generator()
     generator.manual_seed(int(rng.integers(2**62)))
@@ -200,7 +208,14 @@ def _generation(
     around: Surroundings,
 ) -> dict[str, float | str]:
     draws = numpy_rng(search.seed, "generation", search.generation)
-    starts = draw_starts(world, stream, config.num_starts, context=config.start_context, rng=draws)
+    starts = draw_starts(
+        world,
+        stream,
+        config.num_starts,
+        context=config.start_context,
+        rng=draws,
+        newest_share=config.newest_share,
+    )
     noise = torch.Generator(device=world.device)
     noise.manual_seed(int(draws.integers(2**62)))
     candidates = torch.from_numpy(search.ask()).float()
