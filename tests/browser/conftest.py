@@ -57,7 +57,7 @@ def url() -> Iterator[str]:
         engine=EngineConfig(max_sessions=NUM_SEATS),
         session=SessionConfig(rate_hz=30.0, context_frames=3),
     )
-    with running_server(make_app({"shift": make_shift_show()}, config)) as url:
+    with running_server(make_app({"shift": make_shift_show(is_calibrated=True)}, config)) as url:
         yield url
 
 

@@ -151,6 +151,25 @@ def test_reseeding_brings_the_dream_back_to_reality(page: Page) -> None:
     assert near < far
 
 
+def test_the_probability_is_shown_and_flags(page: Page) -> None:
+    card = page.locator('[data-reading="outlook"]')
+    expect(card.locator(".big")).to_contain_text("%")
+    expect(card.locator("footer")).to_contain_text("flag above 50 %")
+    expect(card.locator("footer")).to_contain_text("flagged at 4")
+    expect(page.locator('[data-fact="flag"]')).to_have_text("frame 4")
+
+
+def test_the_heat_map_lies_over_the_dream_when_asked(page: Page) -> None:
+    expect(page.locator("#heat")).to_be_hidden()
+    page.keyboard.press("h")
+    expect(page.locator("#heat")).to_be_visible()
+    dream, heat = (page.locator(name).bounding_box() for name in ("#dream", "#heat"))
+    assert dream is not None and heat is not None
+    assert abs(dream["width"] - heat["width"]) < 2 and abs(dream["y"] - heat["y"]) < 2
+    page.locator("#heat-toggle").click()
+    expect(page.locator("#heat")).to_be_hidden()
+
+
 def test_the_dream_can_be_seen_alone_and_large(page: Page) -> None:
     before = page.locator("#dream").bounding_box()
     page.keyboard.press("v")

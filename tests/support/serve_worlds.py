@@ -11,6 +11,13 @@ from torch.nn import functional
 from reverie.core.batch import Batch
 from reverie.core.errors import StaleStateError
 from reverie.core.types import FrameSpec
+from reverie.hallucination.calibrate import (
+    Calibration,
+    CalibrationSetup,
+    IsotonicMap,
+    LogisticMap,
+)
+from reverie.hallucination.conformal import GroupThreshold
 from reverie.hallucination.gauges import PAGE_GAUGES
 from reverie.hallucination.thresholds import Limit, ReadingSetup, TaskThresholds, Thresholds
 from reverie.models.api import LatentSpec, Noise, Prediction
@@ -120,8 +127,39 @@ class ShiftWorld:
         return self.tokenizer.decode(state.latent[:, None])[0][:, 0]
 
 
+def make_shift_calibration(tasks: tuple[str, ...]) -> Calibration:
+    """A probability that rises with the age of the dream and is above its limit from step 4 on."""
+    logistic = LogisticMap(channels=("step",), mean=(0.0,), std=(1.0,), weights=(2.0,), bias=-2.5)
+    threshold = GroupThreshold(value=0.5, num_good=100, is_fallback=False)
+    return Calibration(
+        format_version=1,
+        setup=CalibrationSetup(
+            checkpoint="",
+            num_flow_steps=2,
+            commit_signal=1.0,
+            num_seeds=2,
+            normaliser="none",
+            context=4,
+        ),
+        ahead=8,
+        logistic=logistic,
+        isotonic=IsotonicMap(readings=(-3.0, 3.0), values=(0.0, 1.0)),
+        isotonic_by_domain={},
+        domains=dict.fromkeys(tasks, "toy"),
+        thresholds={"0.05": {"*": threshold}},
+        instant=None,
+        consistency_median={},
+        num_dreams=0,
+        provenance={},
+    )
+
+
 def make_shift_show(
-    name: str = "shift", tasks: tuple[str, ...] = ("toy-paint", "toy-fall"), max_context: int = 4
+    name: str = "shift",
+    tasks: tuple[str, ...] = ("toy-paint", "toy-fall"),
+    max_context: int = 4,
+    *,
+    is_calibrated: bool = False,
 ) -> Show:
     """Put the world above on the page, with limits that a shifting picture crosses."""
     world = ShiftWorld(tasks, max_context=max_context)
@@ -129,4 +167,5 @@ def make_shift_show(
     fitted = TaskThresholds(motion=0.05, limits=limits, num_steps=100, uses_diverged=False)
     setup = ReadingSetup(checkpoint="", num_flow_steps=2, commit_signal=1.0, num_seeds=2)
     thresholds = Thresholds(setup=setup, tasks=dict.fromkeys(tasks, fitted))
-    return make_show(name, world, thresholds=thresholds)
+    show = make_show(name, world, thresholds=thresholds)
+    return replace(show, calibration=make_shift_calibration(tasks)) if is_calibrated else show

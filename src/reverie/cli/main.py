@@ -89,6 +89,12 @@ COMMANDS = (
         example="downloads/mmbench2 --partitions expert --out data/mmbench2",
     ),
     Command(
+        words="data weights",
+        target="reverie.cli.weights:COMMANDS",
+        summary="Write how often each task or episode is drawn in training.",
+        example="data/episodes --strategy uniform",
+    ),
+    Command(
         words="train",
         target="reverie.cli.train:train",
         summary="Run a recipe; the same command resumes.",

@@ -28,12 +28,21 @@ from reverie.hallucination.calibrate import (
     fit_domain_isotonics,
     fit_isotonic,
     fit_logistic,
+    fit_weights,
     good_scores,
     rate_key,
 )
-from reverie.hallucination.conformal import POOLED, GroupThreshold, mondrian, split_thirds
+from reverie.hallucination.conformal import (
+    NEVER,
+    POOLED,
+    GroupThreshold,
+    conformal_quantile,
+    mondrian,
+    split_thirds,
+)
 from reverie.hallucination.consistency import real_consistency
 from reverie.hallucination.features import PUBLISHED, WATCHED, dream_features
+from reverie.hallucination.instant import READINGS, InstantMap, instant_feature
 from reverie.hallucination.novelty import NoveltyBank
 
 RATES = (0.01, 0.05, 0.1, 0.2)
@@ -144,6 +153,7 @@ def fit_calibration(dreams: WatchedDreams, order: FitOrder) -> Calibration:
         ),
         domains={task: order.domains.get(task, task) for task in dict.fromkeys(dreams.task)},
         thresholds={},
+        instant=_fit_instant(dreams, parts, order.rates),
         consistency_median=_consistency(dreams),
         num_dreams=dreams.num_rows,
         provenance={},
@@ -162,6 +172,31 @@ def fit_calibration(dreams: WatchedDreams, order: FitOrder) -> Calibration:
             }
             for rate in order.rates
         },
+    )
+
+
+def _fit_instant(
+    dreams: WatchedDreams, parts: Sequence[Bool[np.ndarray, " n"]], rates: Sequence[float]
+) -> InstantMap:
+    """Fit the map of single steps on the same splits; without u_f where it is never defined."""
+    names = [name for name in READINGS if np.isfinite(dreams.signals[name]).all()]
+    columns = [instant_feature(torch.from_numpy(dreams.signals[name])).numpy() for name in names]
+    features, labels = np.stack(columns, axis=2), steps_ahead(dreams)
+    flat = features[parts[0]].reshape(-1, len(names))
+    fitted = fit_weights(flat, labels[parts[0]].reshape(-1))
+    logits = (features - fitted.mean) / fitted.std @ fitted.weights + fitted.bias
+    curve = fit_isotonic(logits[parts[1]].reshape(-1), labels[parts[1]].reshape(-1))
+    scores, _ = good_scores(curve.apply(logits[parts[2]]), dreams.has_diverged[parts[2]])
+    limits = {rate_key(rate): conformal_quantile(scores, rate) for rate in rates}
+    return InstantMap(
+        readings=tuple(names),
+        mean=tuple(fitted.mean.tolist()),
+        std=tuple(fitted.std.tolist()),
+        weights=tuple(fitted.weights.tolist()),
+        bias=fitted.bias,
+        knots=curve.readings,
+        values=curve.values,
+        thresholds={key: None if value == NEVER else value for key, value in limits.items()},
     )
 
 

@@ -21,15 +21,22 @@ from reverie.core.files import write_json
 from reverie.core.registry import require_extra
 from reverie.hallucination.conformal import GroupThreshold, find_threshold
 from reverie.hallucination.features import feature_names
+from reverie.hallucination.instant import InstantMap
+from reverie.hallucination.predictors import NUM_SEEDS
+from reverie.models.api import WorldModel
 
 FORMAT_VERSION = 1
 FILE_NAME = "calibration.json"
 AHEAD = 8
 """Frames ahead that the probability speaks of."""
+CONTEXT = 8
+"""Real frames before a dream (arXiv 2606.27326); the page gathers as many."""
 MIN_POSITIVES = 200
 """A domain with fewer diverged steps shares the isotonic map of all."""
 PLATEAU_SLOPE = 0.02
 """Share of the plain logistic probability in the result, so that plateaus keep their order."""
+STRENGTH = 0.1
+"""Inverse of the L2 penalty: few episodes, many features that say nearly the same."""
 REMEDY = "Fit it with: reverie calibrate MODEL"
 
 
@@ -47,6 +54,24 @@ class CalibrationSetup:
     """What readings are divided by before the map; ``none``: motion is a feature of its own."""
     context: int
     """Real frames before each dream."""
+
+
+def calibration_setup(checkpoint: str, world: WorldModel) -> CalibrationSetup:
+    """Describe what a calibration of a model depends on, as the model would run now.
+
+    Args:
+        checkpoint: Digest of its weights; see ``thresholds.checkpoint_digest``.
+        world: The model.
+    """
+    return CalibrationSetup(
+        checkpoint=checkpoint,
+        num_flow_steps=world.num_flow_steps,
+        # A family without noise in its context commits clean frames.
+        commit_signal=float(getattr(world, "commit_signal", 1.0)),
+        num_seeds=NUM_SEEDS,
+        normaliser="none",
+        context=min(CONTEXT, world.max_context),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +125,8 @@ class Calibration:
     """Task to domain, of the tasks it was fitted on."""
     thresholds: dict[str, dict[str, GroupThreshold]]
     """False-alarm rate (as text) to task or domain to threshold."""
+    instant: InstantMap | None
+    """The weaker map of a single step, for planners; None where it could not be fitted."""
     consistency_median: dict[str, float]
     """Task to the usual context consistency of real frames."""
     num_dreams: int
@@ -124,7 +151,8 @@ class Calibration:
         found = np.empty_like(logits)
         for row, task in enumerate(tasks):
             curve = self.isotonic_by_domain.get(self.domains.get(task, ""), self.isotonic)
-            found[row] = blend(curve.apply(logits[row]), logits[row])
+            mine = slice(row, row + 1)
+            found[mine] = blend(curve.apply(logits[mine]), logits[mine])
         return found
 
     def threshold(self, task: str, alpha: float = 0.05) -> GroupThreshold:
@@ -172,15 +200,45 @@ def fit_logistic(
     features: Float[np.ndarray, "n f"],
     labels: Shaped[np.ndarray, " n"],
     channels: Sequence[str],
-    *,
-    strength: float = 0.1,
 ) -> LogisticMap:
-    """Fit the standardised logistic map, with an L2 penalty.
+    """Fit the standardised logistic map of some channels; see ``fit_weights``.
 
     Args:
-        features: One row a step; rows that are not finite are left out.
+        features: One row a step, in the order of ``feature_names(channels)``.
         labels: 1 where the dream diverged within the frames ahead, NaN where that is unseen.
-        channels: Their order is that of the features.
+        channels: Their names.
+    """
+    fitted = fit_weights(features, labels)
+    return LogisticMap(
+        channels=tuple(channels),
+        mean=tuple(fitted.mean.tolist()),
+        std=tuple(fitted.std.tolist()),
+        weights=tuple(fitted.weights.tolist()),
+        bias=fitted.bias,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Weights:
+    """A fitted logistic regression on standardised columns."""
+
+    mean: Float[np.ndarray, " f"]
+    std: Float[np.ndarray, " f"]
+    weights: Float[np.ndarray, " f"]
+    bias: float
+
+
+def fit_weights(
+    features: Float[np.ndarray, "n f"],
+    labels: Shaped[np.ndarray, " n"],
+    *,
+    strength: float = STRENGTH,
+) -> Weights:
+    """Fit a logistic regression with an L2 penalty; rows that are not finite are left out.
+
+    Args:
+        features: One row a step.
+        labels: 1, 0 or NaN.
         strength: Inverse of the penalty (scikit-learn's C).
 
     Raises:
@@ -200,12 +258,8 @@ def fit_logistic(
     std = np.where(std > 1e-9, std, 1.0)
     model = linear.LogisticRegression(C=strength, max_iter=2000)
     model.fit((chosen - mean) / std, target)
-    return LogisticMap(
-        channels=tuple(channels),
-        mean=tuple(mean.tolist()),
-        std=tuple(std.tolist()),
-        weights=tuple(model.coef_[0].tolist()),
-        bias=float(model.intercept_[0]),
+    return Weights(
+        mean=mean, std=std, weights=np.asarray(model.coef_[0]), bias=float(model.intercept_[0])
     )
 
 

@@ -34,15 +34,13 @@ from reverie.evaluate.live import LiveConfig, collect_heldout
 from reverie.evaluate.reconstruction import reconstruct
 from reverie.evaluate.rollout import RolloutConfig
 from reverie.evaluate.watched import WatchedDreams, join_watched, load_watched, watch_clips
-from reverie.hallucination.calibrate import Calibration, CalibrationSetup
+from reverie.hallucination.calibrate import CONTEXT, Calibration, calibration_setup
 from reverie.hallucination.novelty import NoveltyBank
-from reverie.hallucination.predictors import NUM_SEEDS
 from reverie.hallucination.thresholds import checkpoint_digest
 from reverie.models.api import WorldModel
 from reverie.models.load import load_world_model
 from reverie.recipes.evaluation import choose_tasks
 
-CONTEXT = 8
 FIT_SERIES = "calibration"
 TEST_SERIES = "calibration-test"
 PUBLISHED_SINGLE = ("u_r and motion", "u_f and motion", "u_s and motion", "u_r", "u_f", "u_s")
@@ -185,19 +183,6 @@ def watch_task(world: WorldModel, task: str, order: DreamOrder) -> WatchedDreams
     return watch_clips(world, clips, real, config)
 
 
-def calibration_setup(folder: Path, world: WorldModel) -> CalibrationSetup:
-    """Describe what a calibration of this model depends on, as the model would run now."""
-    return CalibrationSetup(
-        checkpoint=checkpoint_digest(folder),
-        num_flow_steps=world.num_flow_steps,
-        # A family without noise in its context commits clean frames.
-        commit_signal=float(getattr(world, "commit_signal", 1.0)),
-        num_seeds=NUM_SEEDS,
-        normaliser="none",
-        context=min(CONTEXT, world.max_context),
-    )
-
-
 def domains_of(tasks: Sequence[str]) -> dict[str, str]:
     """Return the domain of every task."""
     return {task: task_spec(task).domain for task in tasks}
@@ -228,7 +213,8 @@ def run_calibration(run: CalibrationRun, *, on_dreams: OnDreams | None = None) -
     test = with_novelty(test, bank, excludes_own=False)
     world = load_world_model(run.model)
     order = FitOrder(
-        setup=calibration_setup(run.model, world), domains=domains_of(tuple(set(fit.task)))
+        setup=calibration_setup(checkpoint_digest(run.model), world),
+        domains=domains_of(tuple(set(fit.task))),
     )
     calibration = _described(fit_calibration(fit, order), run)
     judged = judge_candidates(fit, test, order)

@@ -1,8 +1,11 @@
 """From model folders to what the page offers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from reverie.core.batch import Batch
 from reverie.core.errors import ConfigError, DataError
@@ -11,10 +14,15 @@ from reverie.core.types import Episode
 from reverie.data.windows import episode_to_batch
 from reverie.envs.experts import has_expert, make_expert
 from reverie.envs.registry import make_env, task_names, task_spec
+from reverie.hallucination import normalise
+from reverie.hallucination.calibrate import FILE_NAME as CALIBRATION_FILE
+from reverie.hallucination.calibrate import calibration_setup, load_calibration
 from reverie.hallucination.gauges import PAGE_GAUGES, ReadingSet
+from reverie.hallucination.novelty import load_bank
 from reverie.hallucination.thresholds import (
     TaskThresholds,
     Thresholds,
+    checkpoint_digest,
     load_thresholds,
     reading_setup,
 )
@@ -51,11 +59,17 @@ def load_library(folders: Sequence[Path], *, first_task: str | None = None) -> L
 def load_show(folder: Path) -> Show:
     """Load one model with its limits."""
     world = load_world_model(folder)
+    name = folder.resolve().name
     try:
         limits = load_thresholds(folder, reading_setup(folder, world))
     except DataError as error:
-        return make_show(folder.resolve().name, world, notice=str(error))
-    return make_show(folder.resolve().name, world, thresholds=limits)
+        return make_show(name, world, notice=str(error))
+    show = make_show(name, world, thresholds=limits)
+    if not (folder / CALIBRATION_FILE).exists():
+        # Optional: the page then shows readings and their limits alone.
+        return show
+    calibration = load_calibration(folder, calibration_setup(checkpoint_digest(folder), world))
+    return replace(show, calibration=calibration, bank=load_bank(folder))
 
 
 def make_show(
@@ -84,6 +98,7 @@ def make_show(
         expert_tasks=frozenset(task for task in specs if has_expert(task)),
         limits={task: found.limits for task, found in limits.items()},
         read=partial(take_readings, *_page_sets(thresholds)),
+        read_signals=partial(signal_readings, {} if thresholds is None else thresholds.motion),
         make_env=partial(make_env, frame_spec=world.tokenizer.frame_spec),
         make_expert=make_expert,
         make_context=partial(_make_context, world.action_width),
@@ -107,6 +122,28 @@ def take_readings(
     values = {name: float(value[0]) for name, value in readings.take(world, step).items()}
     divided = {name.partition("/")[0]: value for name, value in values.items() if "/" in name}
     return Measured(raw={name: values[name] for name in PAGE_GAUGES}, normalised=divided)
+
+
+def signal_readings(
+    motion: Mapping[str, float], task: str, signals: Mapping[str, float]
+) -> Measured:
+    """Normalise raw readings that were taken already, as ``take_readings`` would.
+
+    Args:
+        motion: Mean motion of real data of the tasks with limits.
+        task: The task being played.
+        signals: Raw readings and motion by name.
+    """
+    moved = torch.tensor([signals["m"]])
+    divided: dict[str, float] = {}
+    for name in PAGE_GAUGES:
+        raw = torch.tensor([signals[name]])
+        if task in motion:
+            value = normalise.floored(raw, moved, torch.full_like(moved, motion[task]))
+        else:
+            value = normalise.per_step(raw, moved)
+        divided[name] = float(value[0])
+    return Measured(raw={name: signals[name] for name in PAGE_GAUGES}, normalised=divided)
 
 
 def _page_sets(thresholds: Thresholds | None) -> tuple[ReadingSet, ReadingSet]:

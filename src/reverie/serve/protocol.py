@@ -179,6 +179,34 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """The calibrated probability that the dream goes wrong, and how the warning compares."""
+
+    probability: float | None
+    """Of divergence within the next ``ahead`` frames; None where a reading is undefined."""
+    held: float | None
+    """The largest since the dream began: what the flag looks at, because wrong dreams calm down."""
+    threshold: float | None
+    """Above it the flag is raised, in 5 % of dreams that stay good; None never flags."""
+    ahead: int
+    flagged_at: int | None
+    """Dreamed frames until the flag."""
+    diverged_at: int | None
+    """Dreamed frames until the dream was no better than a still picture: the simulator knows."""
+    lead: int | None
+    """Frames by which the flag came before that; negative is too late."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heat:
+    """Where in the picture the dream looks wrong, row by row, 0 to 255."""
+
+    rows: int
+    columns: int
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
     """One moment: both pictures follow in the same binary message."""
 
@@ -199,6 +227,10 @@ class Frame:
     readings: tuple[Reading, ...]
     level: Level
     """The worst of the readings' levels."""
+    outlook: Outlook | None
+    """None without a calibration, and while real frames are gathered."""
+    heat: Heat | None
+    """None while real frames are gathered."""
     psnr_db: float | None
     """Dream against the real frame of the same moment; None without a dream."""
     reward: float

@@ -307,6 +307,8 @@ class _Play:
             driver=self.driver,
             readings=readings,
             level=worst_level(reading.level for reading in readings),
+            outlook=moment.outlook,
+            heat=moment.heat,
             psnr_db=finite_or_none(moment.psnr_db),
             reward=float(moment.reward),
             dreamed_reward=finite_or_none(moment.dreamed_reward),

@@ -9,6 +9,8 @@ from reverie.core.registry import unknown_name_message
 from reverie.core.types import Episode, FrameSpec
 from reverie.envs.api import Policy, TaskEnv
 from reverie.envs.spec import TaskSpec
+from reverie.hallucination.calibrate import Calibration
+from reverie.hallucination.novelty import NoveltyBank
 from reverie.hallucination.thresholds import Limit
 from reverie.models.api import StepContext, WorldModel
 from reverie.serve.keys import key_bindings
@@ -42,6 +44,12 @@ class Show:
     make_expert: Callable[[str], Policy]
     make_context: Callable[[Episode, int], Batch]
     """Turns the frames of an episode from the given index on into a batch of one row."""
+    read_signals: Callable[[str, Mapping[str, float]], Measured] | None = None
+    """Task and raw readings to what ``read`` returns, where a monitor took the readings."""
+    calibration: Calibration | None = None
+    """Turns readings into a probability; None until ``reverie calibrate`` has fitted one."""
+    bank: NoveltyBank | None = None
+    """Known frames, for calibrations that look at novelty."""
     notice: str | None = None
     """What a person should know about this model before playing it."""
     doubts: Mapping[str, str] = field(default_factory=dict)

@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from reverie.core.seeds import child_seed
 from reverie.core.types import Episode
-from reverie.models.api import Prediction, RolloutState, StepContext
+from reverie.models.api import RolloutState, StepContext
+from reverie.serve.lookout import Lookout, Seen, heat_of
+from reverie.serve.protocol import Heat, Outlook
 from reverie.serve.show import Measured, Show
 
 Clock = Callable[[], float]
@@ -34,6 +36,8 @@ class Moment:
     horizon: int
     """Dreamed frames since the last real one."""
     measured: Measured
+    outlook: Outlook | None
+    heat: Heat | None
     psnr_db: float | None
     reward: float
     dreamed_reward: float | None
@@ -75,6 +79,7 @@ class Stage:
         # One more than the model reads: the action that led to the oldest frame is then known.
         self._seen: deque[_Seen] = deque(maxlen=show.world.max_context + 1)
         self._state: RolloutState | None = None
+        self._lookout: Lookout | None = None
         self._horizon = 0
         self._rng = torch.Generator(device=show.world.device)
         self.moment: Moment | None = None
@@ -133,6 +138,8 @@ class Stage:
             is_dreaming=self._state is not None,
             horizon=self._horizon,
             measured=_NOTHING,
+            outlook=None,
+            heat=None,
             psnr_db=psnr_db,
             reward=newest.reward,
             dreamed_reward=None,
@@ -147,7 +154,9 @@ class Stage:
         context = self._show.make_context(*self._recent_episode()).to(world.device)
         noise = world.draw_context_noise(1, context.num_frames, self._rng)
         self._state, self._horizon = world.start(context, noise), 0
-        return world.decode(self._state)[0].cpu().numpy()
+        still = world.decode(self._state)[0].cpu().numpy()
+        self._lookout = Lookout(self._show, context, self._state, still)
+        return still
 
     def _recent_episode(self) -> tuple[Episode, int]:
         is_whole = len(self._seen) == self.episode_step + 1
@@ -176,27 +185,37 @@ class Stage:
         after, prediction = world.step(before, padded, world.draw_noise(1, self._rng))
         picture = world.decode(after)[0].cpu().numpy()
         step = StepContext(before=before, action=padded, prediction=prediction, after=after)
-        measured = self._show.read(world, step)
-        self._state, self._horizon = after, self._horizon + 1
+        assert self._lookout is not None, "a dream runs without anybody looking"
+        seen = self._lookout.look(world, step, self._seen[-1].frame, picture)
+        moment = self._dreamed(picture, step, seen, score=score, ending=ending)
         self.dream_s = _running(self.dream_s, self._clock() - begun_s)
-        return self._dreamed(picture, prediction, measured, score=score, ending=ending)
+        return moment
+
+    def _measure(self, step: StepContext, seen: Seen) -> Measured:
+        if seen.signals and self._show.read_signals is not None:
+            return self._show.read_signals(self.spec.name, seen.signals)
+        return self._show.read(self._show.world, step)
 
     def _dreamed(
         self,
         picture: UInt8[np.ndarray, "h w 3"],
-        prediction: Prediction,
-        measured: Measured,
+        step: StepContext,
+        seen: Seen,
         *,
         score: float | None,
         ending: str | None,
     ) -> Moment:
-        newest = self._seen[-1]
+        newest, prediction = self._seen[-1], step.prediction
+        measured = self._measure(step, seen)
+        self._state, self._horizon = step.after, self._horizon + 1
         return Moment(
             real=newest.frame,
             dream=picture,
             is_dreaming=True,
             horizon=self._horizon,
             measured=measured,
+            outlook=seen.outlook,
+            heat=heat_of(self._show.world, picture),
             psnr_db=psnr(newest.frame, picture),
             reward=newest.reward,
             dreamed_reward=float(prediction.reward[0]),

@@ -28,6 +28,7 @@ from reverie.train.optim import OptimConfig
 from reverie.train.phase import (
     PhaseFolder,
     Surroundings,
+    check_weights,
     main_first,
     make_sampler,
     make_state,
@@ -57,11 +58,15 @@ class DynamicsTrainingConfig:
     """Share of the run, at its end, in which all batches are long."""
     task_weights: dict[str, float] = field(default_factory=dict)
     """How often each task is drawn, relative to the others; empty draws all tasks alike."""
+    weights_file: str | None = None
+    """Weights of tasks or episodes, as ``reverie data weights`` writes; instead of
+    ``task_weights``."""
     precision: Precision = "float32"
     """``auto`` doubles the speed on CPUs and GPUs with bfloat16 instructions."""
 
     def __post_init__(self) -> None:
         """Refuse windows that cannot teach anything."""
+        check_weights(self.task_weights, self.weights_file)
         if self.batch_size < 1 or self.window_length < 2:  # noqa: PLR2004
             raise ConfigError(
                 f"Dynamics needs batch_size >= 1 and window_length >= 2, got {self.batch_size} "
@@ -173,6 +178,7 @@ def _make_sampler(
             windows,
             {name: value for name, value in config.task_weights.items() if name not in absent},
             around.folder,
+            weights_file=config.weights_file,
             batch_size=batch_size,
             seed=child_seed(around.seed, "dynamics", "windows", *names),
             ranks=around.ranks,

@@ -140,17 +140,33 @@ def make_sampler(
     weights: dict[str, float],
     folder: Path,
     *,
+    weights_file: str | None = None,
     batch_size: int,
     seed: int,
     ranks: Ranks,
 ) -> WindowSampler:
-    """Draw this rank's windows by task: alike, or by weights, which are left in the folder."""
+    """Draw this rank's windows by task: alike, by weights (left in the folder), or by a file."""
     config = SamplerConfig(batch_size=ranks.share(batch_size), seed=seed)
-    if weights:
+    if weights_file is not None:
+        config = replace(config, strategy="weighted", weights_file=weights_file)
+    elif weights:
         path = folder / "weights.json"
         write_json(path, {"kind": "task", "weights": weights})
         config = replace(config, strategy="weighted", weights_file=str(path))
     return WindowSampler(windows, config, rank=ranks.rank, num_ranks=ranks.num_ranks)
+
+
+def check_weights(weights: dict[str, float], weights_file: str | None) -> None:
+    """Refuse two sources of weights: one of them would be ignored.
+
+    Raises:
+        ConfigError: Both are given.
+    """
+    if weights and weights_file is not None:
+        raise ConfigError(
+            f"task_weights and weights_file ('{weights_file}') are both given; only one can say "
+            f"what is drawn. Set task_weights={{}} to draw by the file."
+        )
 
 
 def make_state(

@@ -28,6 +28,7 @@ from reverie.train.optim import OptimConfig
 from reverie.train.phase import (
     PhaseFolder,
     Surroundings,
+    check_weights,
     main_first,
     make_sampler,
     make_state,
@@ -55,12 +56,16 @@ class TokenizerTrainingConfig:
     task_weights: dict[str, float] = field(default_factory=dict)
     """How often each task is drawn, relative to the others; empty draws all tasks alike. Tasks
     that look alike need less each, thin moving shapes need more."""
+    weights_file: str | None = None
+    """Weights of tasks or episodes, as ``reverie data weights`` writes; instead of
+    ``task_weights``."""
 
     precision: Precision = "float32"
     """``auto`` multiplies matrices in bfloat16 where the hardware does so natively."""
 
     def __post_init__(self) -> None:
         """Refuse empty batches."""
+        check_weights(self.task_weights, self.weights_file)
         if self.batch_size < 1 or self.window_length < 1:
             raise ConfigError(
                 f"batch_size and window_length must be at least 1, got {self.batch_size} and "
@@ -137,6 +142,7 @@ def prepare_tokenizer(
         list_windows(store.index, config.window_length),
         config.task_weights,
         cache_path.parent,
+        weights_file=config.weights_file,
         batch_size=config.batch_size,
         seed=child_seed(seed, "tokenizer", "windows"),
         ranks=ranks,

@@ -324,3 +324,21 @@ def test_memory_does_not_grow_with_time(player: Player) -> None:
     assert objects > 100
     assert later_objects < objects + 50
     assert later_size < size + 30_000
+
+
+def test_a_calibrated_model_says_how_likely_and_how_early() -> None:
+    show = make_shift_show(is_calibrated=True)
+    player = Player(show)
+    player.start()
+    frames = [player.frame() for _ in range(9)]
+    player.session.close()
+    outlooks = [frame.outlook for frame in frames if frame.outlook is not None]
+    assert len(outlooks) >= 5, "one from the first dreamed frame on"
+    first, last = outlooks[0], outlooks[-1]
+    assert first.flagged_at is None and last.flagged_at == 4
+    assert last.held >= last.probability and last.threshold == 0.5
+    if last.diverged_at is not None:
+        assert last.lead == last.diverged_at - last.flagged_at
+    heat = frames[-1].heat
+    assert heat is not None and len(heat.values) == heat.rows * heat.columns
+    assert all(frame.heat is None for frame in frames if frame.phase == "context")

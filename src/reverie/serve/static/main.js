@@ -96,6 +96,7 @@ function show(frame) {
     "dream": rateText(frame.dream_fps),
     "dream reward": short(frame.dreamed_reward),
     "simulator": rateText(frame.simulator_fps),
+    ...outlookFacts(frame.outlook),
     "score": short(frame.score),
     "seed": now.started.seed,
   });
@@ -103,6 +104,15 @@ function show(frame) {
   find("pause").setAttribute("aria-pressed", String(frame.is_paused));
   find("driver-text").textContent = DRIVER_TEXT[frame.driver];
   document.querySelector(`input[name="driver"][value="${frame.driver}"]`).checked = true;
+}
+
+/** When the flag came, when the dream really went wrong, and how far apart. */
+function outlookFacts(outlook) {
+  if (!outlook) return {};
+  const at = (value) => (value === null ? "–" : `frame ${value}`);
+  const lead = outlook.lead === null ? "–"
+    : `${outlook.lead > 0 ? "+" : ""}${outlook.lead} frames`;
+  return { flag: at(outlook.flagged_at), diverged: at(outlook.diverged_at), lead };
 }
 
 function act(values) {
@@ -136,6 +146,11 @@ function toggleView() {
   const isAlone = stage.toggleView();
   find("view").setAttribute("aria-pressed", String(isAlone));
   find("view").textContent = isAlone ? "Side by side" : "Dream alone";
+}
+
+function toggleHeat() {
+  const isHot = stage.toggleHeat();
+  find("heat-toggle").setAttribute("aria-pressed", String(isHot));
 }
 
 function replay() {
@@ -215,6 +230,7 @@ const SHORTCUTS = {
   KeyC: () => connection.send("reseed"),
   KeyV: toggleView,
   KeyO: nextDriver,
+  KeyH: toggleHeat,
   Minus: () => changeRate(-1),
   Equal: () => changeRate(1),
 };
@@ -249,6 +265,7 @@ find("step").addEventListener("click", stepOnce);
 find("reset").addEventListener("click", () => connection.send("reset"));
 find("reseed").addEventListener("click", () => connection.send("reseed"));
 find("view").addEventListener("click", toggleView);
+find("heat-toggle").addEventListener("click", toggleHeat);
 find("rate").addEventListener("input", sendRate);
 find("driver").addEventListener("change", (event) => setDriver(event.target.value));
 find("model").addEventListener("change", () => chooseModel(now.task));

@@ -13,9 +13,15 @@ const FACTS = {
   simulator: "Frames per second that the simulator could do alone",
   reward: "What the simulator paid for the last step",
   "dream reward": "What the dream expects to be paid for the last step",
+  flag: "Dreamed frames until the calibrated probability crossed its threshold",
+  diverged: "Dreamed frames until the dream was no better than a still picture (the simulator knows)",
+  lead: "Frames by which the flag came before that; negative is too late",
   score: "Normalised outcome of the episode so far, 0 to 1",
   seed: "Seed of this episode; T plays it again",
 };
+const OUTLOOK = "outlook";
+/** From this share of the threshold on, the probability is shown in yellow. */
+const NEAR = 0.75;
 const LEVEL_WORDS = { green: "steady", yellow: "unusual", red: "flagged", unknown: "no limit" };
 const PSNR_CEILING_DB = 45;
 
@@ -35,6 +41,33 @@ export class Readings {
     for (const name of Object.keys(MEANING)) this.card(name);
   }
 
+  /** The calibrated probability, where the model has one. */
+  showOutlook(outlook, isMark) {
+    if (!outlook) {
+      if (this.byName.has(OUTLOOK)) this.byName.get(OUTLOOK).spark.push(null, "unknown", isMark);
+      return;
+    }
+    if (!this.byName.has(OUTLOOK)) {
+      this.addCard(OUTLOOK, "P(wrong)", `within ${outlook.ahead} frames`,
+        "Calibrated probability that the dream becomes no better than a still picture", null);
+      const card = this.byName.get(OUTLOOK);
+      card.spark.ceiling = 1;
+      this.cards.prepend(card.root);
+    }
+    const card = this.byName.get(OUTLOOK);
+    const limit = outlook.threshold;
+    const isNear = limit !== null && outlook.held > NEAR * limit;
+    const level = outlook.flagged_at !== null ? "red" : (isNear ? "yellow" : "green");
+    card.spark.limits = limit === null ? null : { yellow: NEAR * limit, red: limit };
+    card.limit.textContent = limit === null ? "too few good dreams to flag"
+      : `flag above ${percent(limit)}`;
+    card.big.textContent = percent(outlook.probability);
+    card.raw.textContent = `held ${percent(outlook.held)}`;
+    setLevel(card.level, level, outlook.flagged_at !== null
+      ? `flagged at ${outlook.flagged_at}` : levelWord(level));
+    card.spark.push(outlook.probability, level, isMark);
+  }
+
   /** Begin anew for another task. */
   begin(thresholds) {
     const limits = new Map(thresholds.map((limit) => [limit.name, limit]));
@@ -48,6 +81,7 @@ export class Readings {
 
   show(frame) {
     const isMark = frame.phase === "dream" && frame.horizon === 0;
+    this.showOutlook(frame.outlook, isMark);
     for (const reading of frame.readings) {
       const card = this.card(reading.name);
       card.big.textContent = short(reading.normalised);
@@ -118,6 +152,11 @@ export class Readings {
     this.facts.append(pair);
     this.factByName.set(name, value);
   }
+}
+
+/** Write a share as a percentage. */
+export function percent(value) {
+  return value === null ? "–" : `${Math.round(value * 100)} %`;
 }
 
 /** Write a number with three significant digits; a dash where there is none. */

@@ -399,6 +399,121 @@ export const SCHEMA = {
       "unknown"
      ]
     },
+    "outlook": {
+     "anyOf": [
+      {
+       "type": "object",
+       "properties": {
+        "probability": {
+         "anyOf": [
+          {
+           "type": "number"
+          },
+          {
+           "type": "null"
+          }
+         ]
+        },
+        "held": {
+         "anyOf": [
+          {
+           "type": "number"
+          },
+          {
+           "type": "null"
+          }
+         ]
+        },
+        "threshold": {
+         "anyOf": [
+          {
+           "type": "number"
+          },
+          {
+           "type": "null"
+          }
+         ]
+        },
+        "ahead": {
+         "type": "integer"
+        },
+        "flagged_at": {
+         "anyOf": [
+          {
+           "type": "integer"
+          },
+          {
+           "type": "null"
+          }
+         ]
+        },
+        "diverged_at": {
+         "anyOf": [
+          {
+           "type": "integer"
+          },
+          {
+           "type": "null"
+          }
+         ]
+        },
+        "lead": {
+         "anyOf": [
+          {
+           "type": "integer"
+          },
+          {
+           "type": "null"
+          }
+         ]
+        }
+       },
+       "required": [
+        "probability",
+        "held",
+        "threshold",
+        "ahead",
+        "flagged_at",
+        "diverged_at",
+        "lead"
+       ],
+       "additionalProperties": false
+      },
+      {
+       "type": "null"
+      }
+     ]
+    },
+    "heat": {
+     "anyOf": [
+      {
+       "type": "object",
+       "properties": {
+        "rows": {
+         "type": "integer"
+        },
+        "columns": {
+         "type": "integer"
+        },
+        "values": {
+         "type": "array",
+         "items": {
+          "type": "integer"
+         }
+        }
+       },
+       "required": [
+        "rows",
+        "columns",
+        "values"
+       ],
+       "additionalProperties": false
+      },
+      {
+       "type": "null"
+      }
+     ]
+    },
     "psnr_db": {
      "anyOf": [
       {
@@ -489,6 +604,8 @@ export const SCHEMA = {
     "driver",
     "readings",
     "level",
+    "outlook",
+    "heat",
     "psnr_db",
     "reward",
     "dreamed_reward",

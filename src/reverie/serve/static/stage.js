@@ -9,12 +9,14 @@ export class Stage {
     this.world = root.querySelector("#dream-world");
     this.badge = root.querySelector("#level-text");
     this.episode = root.querySelector("#episode-text");
+    this.heat = root.querySelector("#heat");
     this.image = null;
   }
 
   show(frame, contextFrames) {
     this.paint(this.real, frame.real, frame);
     this.paint(this.dream, frame.dream, frame);
+    this.paintHeat(frame.heat);
     this.world.dataset.level = frame.level;
     this.episode.textContent = `episode ${frame.episode}, step ${frame.episode_step}`;
     setLevel(this.badge, frame.level, this.words(frame, contextFrames));
@@ -24,6 +26,25 @@ export class Stage {
     const isAlone = this.root.dataset.view !== "dream";
     this.root.dataset.view = isAlone ? "dream" : "both";
     return isAlone;
+  }
+
+  /** Show or hide where the dream looks wrong; returns whether it is shown now. */
+  toggleHeat() {
+    this.heat.hidden = !this.heat.hidden;
+    return !this.heat.hidden;
+  }
+
+  paintHeat(heat) {
+    const pen = this.heat.getContext("2d");
+    if (!heat) {
+      pen.clearRect(0, 0, this.heat.width, this.heat.height);
+      return;
+    }
+    this.heat.width = heat.columns;
+    this.heat.height = heat.rows;
+    const image = new ImageData(heat.columns, heat.rows);
+    heat.values.forEach((value, index) => image.data.set([255, 60, 40, value], 4 * index));
+    pen.putImageData(image, 0, 0);
   }
 
   words(frame, contextFrames) {
