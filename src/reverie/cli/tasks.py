@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reverie.core.errors import MissingExtraError, UnknownNameError
+from reverie.core.errors import MissingAssetError, MissingExtraError, UnknownNameError
 from reverie.core.registry import unknown_name_message
 from reverie.core.types import NATIVE_FRAME_PX, FrameSpec
 from reverie.envs.checks import check_task
@@ -106,7 +106,7 @@ def check_tasks(
     for name in tasks or task_names():
         try:
             check = check_task(name, frame_spec=frame_spec, seed=seed)
-        except MissingExtraError as error:
+        except (MissingAssetError, MissingExtraError) as error:
             table.add_row(name, escape(str(error)), "", "", "")
             continue
         num_broken += bool(check.problems)

@@ -19,6 +19,7 @@ DOMAINS = (
     "metaworld",
     "ogbench",
     "robodesk",
+    "maniskill",
     "closeups",
     "box2d",
     "atari",

@@ -14,6 +14,18 @@ ASSET_FOLDERS = {
 }
 """Asset → its folder below ``$MS_ASSET_DIR/data`` (default ``~/.maniskill/data``)."""
 
+_EXPERT = "reverie.envs.domains.maniskill.make:make_controller"
+_SCRIPTED = (
+    "reach",
+    "reach-eepose",
+    "pick-cube",
+    "pick-cube-eepose",
+    "push-cube",
+    "pull-cube",
+    "stack-cube",
+    "place-sphere",
+)
+"""Tasks whose hand a script can steer."""
 _SUCCESS = "1 if the task is solved at the last step, else 0"
 _POSITION = ("hand x", "hand y", "hand z", "open gripper")
 _POSE = ("hand x", "hand y", "hand z", "roll", "pitch", "yaw", "open gripper")
@@ -53,6 +65,7 @@ def _task(
         extra="maniskill",
         assets=_FETCH.format(asset) if asset else None,
         factory=_FACTORY,
+        expert=_EXPERT if name in _SCRIPTED else None,
     )
 
 
