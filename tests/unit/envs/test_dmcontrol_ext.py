@@ -23,9 +23,9 @@ def pay_after(name: str, change: Callable[[SuiteGame], None]) -> float:
     """Return what one control step pays in a pose that ``change`` made, without stepping."""
     game = open_game(name)
     game.reset(np.random.default_rng(3))
-    with game._physics.reset_context():
+    with game.physics.reset_context():
         change(game)
-    paid = float(game._scene.reward(game._physics))
+    paid = float(game._scene.reward(game.physics))
     game.close()
     return paid
 
@@ -34,7 +34,7 @@ def drift(speed: float, *, lift: float = 0.0) -> Callable[[SuiteGame], None]:
     """Let the whole body move at a speed, lifted off the ground, all joints at zero."""
 
     def change(game: SuiteGame) -> None:
-        data = game._physics.named.data
+        data = game.physics.named.data
         data.qpos[:] = 0.0
         data.qvel["rootx"] = speed
         data.qpos["rootz"] = lift
@@ -80,11 +80,11 @@ def test_the_giraffe_reads_its_neck_before_its_legs() -> None:
 
 def test_the_three_link_arm_reaches_as_far_as_its_links() -> None:
     game = open_game("reacher-three-hard")
-    with game._physics.reset_context():
-        game._physics.named.data.qpos[:] = 0.0
-    finger = game._physics.named.data.geom_xpos["finger"]
+    with game.physics.reset_context():
+        game.physics.named.data.qpos[:] = 0.0
+    finger = game.physics.named.data.geom_xpos["finger"]
     np.testing.assert_allclose(finger, (0.27, 0.0, 0.01), atol=1e-9)
-    assert game._physics.named.model.geom_size["target", 0] == pytest.approx(0.015)
+    assert game.physics.named.model.geom_size["target", 0] == pytest.approx(0.015)
     game.close()
 
 
@@ -119,7 +119,7 @@ def test_spinning_pays_both_for_moving_and_for_turning_the_right_way() -> None:
     def roll(direction: float) -> Callable[[SuiteGame], None]:
         def change(game: SuiteGame) -> None:
             drift(9.0 * direction, lift=1.0)(game)
-            game._physics.named.data.qvel["rooty"] = 80.0 * direction
+            game.physics.named.data.qvel["rooty"] = 80.0 * direction
 
         return change
 
@@ -133,7 +133,7 @@ def test_running_on_one_foot_pays_for_the_other_being_high() -> None:
     def rear(pitch: float) -> Callable[[SuiteGame], None]:
         def change(game: SuiteGame) -> None:
             drift(7.0, lift=0.6)(game)
-            game._physics.named.data.qpos["rooty"] = pitch
+            game.physics.named.data.qpos["rooty"] = pitch
 
         return change
 
@@ -155,7 +155,7 @@ def test_the_giraffe_is_paid_for_speed_with_its_head_up() -> None:
 def test_the_pendulum_is_paid_for_spinning_either_way() -> None:
     def turn(speed: float) -> Callable[[SuiteGame], None]:
         def change(game: SuiteGame) -> None:
-            game._physics.named.data.qvel["hinge"] = speed
+            game.physics.named.data.qvel["hinge"] = speed
 
         return change
 
@@ -165,7 +165,7 @@ def test_the_pendulum_is_paid_for_spinning_either_way() -> None:
 
 def test_the_cup_is_paid_for_a_fast_ball_outside_and_mostly_begins_with_it_inside() -> None:
     def fling(game: SuiteGame) -> None:
-        data = game._physics.named.data
+        data = game.physics.named.data
         data.qpos["ball_x"], data.qpos["ball_z"] = 0.5, 0.3
         data.qvel["ball_x"], data.qvel["ball_z"] = 5.0, 4.0
 
@@ -174,8 +174,8 @@ def test_the_cup_is_paid_for_a_fast_ball_outside_and_mostly_begins_with_it_insid
     inside = 0
     for seed in range(60):
         game.reset(np.random.default_rng(seed))
-        inside += bool(game._physics.in_target())
+        inside += bool(game.physics.in_target())
         assert game._data.ncon == 0
     assert 45 <= inside < 60
-    assert game._scene.reward(game._physics) <= 1.0
+    assert game._scene.reward(game.physics) <= 1.0
     game.close()

@@ -56,9 +56,9 @@ def test_release_pictures_are_the_package_s_own_reduced(name: str) -> None:
     game = open_game(name, FrameSpec())
     game.reset(np.random.default_rng(5))
     renderer = MujocoRenderer(
-        game._env.model, FrameSpec(), camera="track", quality="release", release_px=480
+        game.environment.model, FrameSpec(), camera="track", quality="release", release_px=480
     )
-    ours = renderer.draw(game._env.data)
+    ours = renderer.draw(game.environment.data)
     renderer.close()
     fast = game.draw(RNG)
     game.close()
@@ -81,7 +81,7 @@ def test_the_pendulum_is_paid_until_it_falls_and_never_again() -> None:
     assert set(paid[:fall]) == {2.0}
     assert set(paid[fall + 1 :]) == {0.0}
     # Set upright again, it stays unpaid; a snapshot from before the fall is paid again.
-    game._env.set_state(np.zeros(2), np.zeros(2))
+    game.environment.set_state(np.zeros(2), np.zeros(2))
     assert game.step(np.zeros(1, dtype=np.float32), RNG) == 0.0
     game.reset(np.random.default_rng(0))
     before = game.state
@@ -97,14 +97,14 @@ def test_an_unhealthy_step_costs_one_and_no_step_costs_more(name: str) -> None:
     game = open_game(name)
     game.reset(np.random.default_rng(0))
     rng = np.random.default_rng(2)
-    width = game._env.action_space.shape[0]
+    width = game.environment.action_space.shape[0]
     paid: list[float] = []
     for _ in range(80):
         paid.append(game.step(rng.uniform(-1.0, 1.0, width).astype(np.float32), rng))
     assert paid[0] > 0.0
     assert paid[-1] == -2.0
     assert min(paid) == -2.0
-    assert not game._env.is_healthy
+    assert not game.environment.is_healthy
     game.close()
 
 

@@ -52,7 +52,7 @@ class SuiteGame:
     def __init__(self, scene: SuiteScene, renderer: MujocoRenderer) -> None:
         """Take over a scene and the renderer of its model."""
         self._scene = scene
-        self._physics = scene.physics
+        self.physics = scene.physics
         self._model, self._data = unwrap_physics(scene.physics)
         self._renderer = renderer
         bounds = scene.task.action_spec(scene.physics)
@@ -72,18 +72,18 @@ class SuiteGame:
     def reset(self, rng: np.random.Generator) -> None:
         """Seed the task's own generator and begin an episode by its rules."""
         self._scene.task.random.seed(int(rng.integers(NUM_SEEDS)))
-        with self._physics.reset_context():
-            self._scene.task.initialize_episode(self._physics)
+        with self.physics.reset_context():
+            self._scene.task.initialize_episode(self.physics)
 
     def step(self, action: Float32[np.ndarray, " a"], rng: np.random.Generator) -> float:
         """Hold an action, scaled to the bounds of the actuators, for two control steps."""
         control = self._low + 0.5 * (action.astype(np.float64) + 1.0) * self._span
         scene, reward = self._scene, 0.0
         for _ in range(REPEAT):
-            scene.task.before_step(control, self._physics)
-            self._physics.step(scene.num_substeps)
-            scene.task.after_step(self._physics)
-            reward += float(scene.reward(self._physics))
+            scene.task.before_step(control, self.physics)
+            self.physics.step(scene.num_substeps)
+            scene.task.after_step(self.physics)
+            reward += float(scene.reward(self.physics))
         return reward
 
     def draw(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
@@ -92,7 +92,7 @@ class SuiteGame:
 
     def state_vector(self) -> Float32[np.ndarray, " n"]:
         """Return the task's observations, one after the other."""
-        parts = self._scene.task.get_observation(self._physics).values()
+        parts = self._scene.task.get_observation(self.physics).values()
         return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
 
     def score(self, total_reward: float) -> float:
@@ -110,7 +110,7 @@ class SuiteGame:
     def close(self) -> None:
         """Release the picture and the physics."""
         self._renderer.close()
-        self._physics.free()
+        self.physics.free()
 
 
 def unwrap_physics(physics: Any) -> tuple[Any, Any]:

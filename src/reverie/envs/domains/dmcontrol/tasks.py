@@ -42,6 +42,7 @@ def _task(
         is_targeted=is_targeted,
         extra="dmcontrol",
         factory="reverie.envs.domains.dmcontrol.make:make_env",
+        expert="reverie.envs.domains.dmcontrol.experts:make_expert",
     )
 
 

@@ -22,6 +22,7 @@ def _task(name: str, instruction: str, action_names: tuple[str, ...]) -> TaskSpe
         score_rule="return / 1000",
         extra="dmcontrol",
         factory="reverie.envs.domains.dmcontrol_ext.make:make_env",
+        expert="reverie.envs.domains.dmcontrol_ext.experts:make_expert",
     )
 
 

@@ -54,7 +54,7 @@ class ClassicGame:
             score_range: Returns that score 0 and 1.
             payment: How the library's reward becomes ours.
         """
-        self._env = environment
+        self.environment = environment
         self._renderer = renderer
         self._repeat = repeat
         self._score_range = score_range
@@ -66,17 +66,17 @@ class ClassicGame:
     @property
     def state(self) -> ClassicState:
         """Everything that changes during an episode."""
-        physics = save_physics(self._env.model, self._env.data)
+        physics = save_physics(self.environment.model, self.environment.data)
         return ClassicState(physics=physics, has_fallen=self._has_fallen)
 
     @state.setter
     def state(self, state: ClassicState) -> None:
-        restore_physics(self._env.model, self._env.data, state.physics)
+        restore_physics(self.environment.model, self.environment.data, state.physics)
         self._has_fallen = state.has_fallen
 
     def reset(self, rng: np.random.Generator) -> None:
         """Begin an episode with a seed of the library's own generator."""
-        self._env.reset(seed=int(rng.integers(NUM_SEEDS)))
+        self.environment.reset(seed=int(rng.integers(NUM_SEEDS)))
         self._has_fallen = False
 
     def step(self, action: Float32[np.ndarray, " a"], rng: np.random.Generator) -> float:
@@ -86,11 +86,11 @@ class ClassicGame:
 
     def draw(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
         """Draw the scene."""
-        return self._renderer.draw(self._env.data)
+        return self._renderer.draw(self.environment.data)
 
     def state_vector(self) -> Float32[np.ndarray, " n"]:
         """Return the library's observation."""
-        return self._env._get_obs().astype(np.float32)
+        return self.environment._get_obs().astype(np.float32)
 
     def score(self, total_reward: float) -> float:
         """Return where the return lies in the benchmark's range."""
@@ -108,12 +108,12 @@ class ClassicGame:
     def close(self) -> None:
         """Release the picture and the environment."""
         self._renderer.close()
-        self._env.close()
+        self.environment.close()
 
     def _pay(self, control: Float32[np.ndarray, " a"]) -> float:
-        _, reward, is_over, _, _ = self._env.step(control)
+        _, reward, is_over, _, _ = self.environment.step(control)
         if self._payment == "while healthy":
-            return max(float(reward), 0.0) if self._env.is_healthy else UNHEALTHY_REWARD
+            return max(float(reward), 0.0) if self.environment.is_healthy else UNHEALTHY_REWARD
         if self._payment == "until fallen":
             self._has_fallen = self._has_fallen or bool(is_over)
             return 0.0 if self._has_fallen else float(reward)

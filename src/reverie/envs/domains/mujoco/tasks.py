@@ -32,6 +32,7 @@ def _task(
         score_rule=score_rule,
         extra="mujoco",
         factory="reverie.envs.domains.mujoco.make:make_env",
+        expert="reverie.envs.domains.mujoco.experts:make_expert",
     )
 
 
