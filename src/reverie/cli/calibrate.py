@@ -44,10 +44,9 @@ def calibrate(
         workers: Processes.
         save: Write the calibration into the model's folder; otherwise into OUT.
     """
-    from reverie.evaluate.calibration_report import write_calibration_report
     from reverie.evaluate.evaluation import plain
     from reverie.models.load import resolve_model
-    from reverie.recipes.calibration import calibration_run, run_calibration
+    from reverie.recipes.calibration import calibration_run, report_calibration, run_calibration
 
     for module in ("sklearn", "scipy", "matplotlib.figure"):
         require_extra(module, "eval", "fit and judge a calibration")
@@ -67,9 +66,7 @@ def calibrate(
     print_judgement(console, numbers)
     if json is not None:
         write_json(json, numbers)
-    report = write_calibration_report(
-        out / "report.html", result.judged, result.test, result.numbers, title=folder.name
-    )
+    report = report_calibration(result, out / "report.html", title=folder.name)
     console.print(f"Report: {report}", soft_wrap=True)
 
 

@@ -131,6 +131,12 @@ COMMANDS = (
         example="--task pygame-air-hockey --model pocket --episodes 50",
     ),
     Command(
+        words="study detection",
+        target="reverie.cli.study_detection:COMMANDS",
+        summary="Judge how well readings say that a dream goes wrong.",
+        example="--models pocket",
+    ),
+    Command(
         words="play",
         target="reverie.cli.play:play",
         summary="Drive simulator and dream side by side in the browser.",

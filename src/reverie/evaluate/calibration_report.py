@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from reverie.core.files import write_bytes
+from reverie.evaluate.coverage_report import draw_maps, map_tasks
 from reverie.evaluate.detection import Judged
 from reverie.evaluate.plots import COLOURS, panels, roc_curve, to_png
 from reverie.evaluate.report import page, picture, section, table
@@ -29,6 +30,12 @@ _TEXT_RELIABILITY = (
     "exact 95 % intervals (steps of one dream depend on each other, so the true ones are wider). "
     "On the diagonal, a probability means what it says."
 )
+_TEXT_COVERAGE = (
+    "Each task on the two leading principal axes of its real latents: how often real frames of the "
+    "fit's episodes lie in a cell, the mean reading and the mean error of dreamed frames there. ρ: "
+    "rank correlation over cells of visits and reading; negative where readings are high in rare "
+    "places. Grey: too few frames."
+)
 _TEXT_TASKS = (
     "Flags at a false-alarm rate of 5 %: false alarms among dreams that never diverged, with "
     "its exact interval; diverged dreams flagged before or at the onset, or at all; lead: "
@@ -42,6 +49,7 @@ def write_calibration_report(
     test: WatchedDreams,
     numbers: Mapping[str, Any],
     *,
+    known: WatchedDreams,
     title: str,
 ) -> Path:
     """Write the report.
@@ -51,6 +59,7 @@ def write_calibration_report(
         judged: Every candidate; the calibrated probability is called ``probability``.
         test: The dreams that it was judged on.
         numbers: From ``calibration_numbers``.
+        known: The dreams it was fitted on; their real frames are what the maps call visited.
         title: Name of the model.
     """
     first = judged[0]
@@ -74,6 +83,8 @@ def write_calibration_report(
         section("Per task", _TEXT_TASKS, _tasks(first)),
         section("In time", "", picture(draw_over_time(test, judged, numbers), "Dreams over time")),
     ]
+    maps = map_tasks(known, test)
+    body.append(section("Coverage", _TEXT_COVERAGE, picture(draw_maps(maps), "Coverage maps")))
     write_bytes(path, page(f"Calibration of {title}", facts, body).encode())
     return path
 

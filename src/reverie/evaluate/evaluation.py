@@ -12,6 +12,7 @@ from reverie.core.seeds import numpy_rng
 from reverie.core.types import Episode
 from reverie.evaluate.action_following import Following, FollowingConfig, follow_actions
 from reverie.evaluate.clips import Clips, cut_clips
+from reverie.evaluate.heat import HeatScore, score_heat
 from reverie.evaluate.live import ControlEffect
 from reverie.evaluate.metrics import (
     IGNORED_RATIO,
@@ -70,6 +71,8 @@ class TaskEvaluation:
     motion: float
     """Mean motion of the real clips, in the tokenizer's own units."""
     dream_fps: float
+    heat: HeatScore
+    """How well the heat map points at what is wrong."""
 
     @property
     def diverged_steps(self) -> Bool[np.ndarray, "b t"]:
@@ -150,6 +153,7 @@ def evaluate_task(
         control=control,
         motion=real_motion(world, real.latents),
         dream_fps=measure_fps(world, clips, rollout_config),
+        heat=score_heat(world, clips, rollout.frames, context=rollout_config.context),
     )
 
 
@@ -199,6 +203,9 @@ def task_numbers(task: TaskEvaluation) -> dict[str, Any]:
                 name: _mean(values) for name, values in task.rollout.readings.items()
             },
             "real_motion": task.motion,
+            "heat_auroc": task.heat.auroc,
+            "heat_motion_auroc": task.heat.motion_auroc,
+            "num_heat_clips": task.heat.num_clips,
             "control": None if task.control is None else asdict(task.control),
         }
     )

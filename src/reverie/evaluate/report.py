@@ -89,6 +89,15 @@ _COLUMNS = (
     _Column(name="persistence_psnr_db", title="still dB", digits=1),
     _Column(name="tokenizer_ceiling_psnr_db", title="ceiling dB", digits=1),
     _Column(name="drift_slope_db_per_segment", title="drift dB/4 frames", digits=2),
+    _Column(
+        name="heat_auroc",
+        title="heat map",
+        digits=2,
+        help="AUROC over patches: the heat map telling patches with a true error above 0.1",
+    ),
+    _Column(
+        name="heat_motion_auroc", title="motion map", digits=2, help="Baseline of the heat map"
+    ),
     _Column(name="dream_fps", title="dream fps", digits=1, help="One dream, all readings on"),
     _Column(name="num_clips", title="clips", digits=0),
     _Column(name="num_static_clips", title="static", digits=0, help="Left out of gains"),

@@ -16,6 +16,7 @@ from reverie.core.config import to_dict
 from reverie.core.errors import ConfigError
 from reverie.core.files import digest, write_json
 from reverie.envs.registry import task_spec
+from reverie.evaluate.calibration_report import write_calibration_report
 from reverie.evaluate.clips import cut_clips
 from reverie.evaluate.detection import (
     ALPHA,
@@ -230,6 +231,13 @@ def run_calibration(run: CalibrationRun, *, on_dreams: OnDreams | None = None) -
         test=test,
         judged=tuple(judged),
         numbers=numbers,
+    )
+
+
+def report_calibration(result: CalibrationResult, path: Path, *, title: str) -> Path:
+    """Write the HTML report of a run."""
+    return write_calibration_report(
+        path, result.judged, result.test, result.numbers, known=result.fit, title=title
     )
 
 

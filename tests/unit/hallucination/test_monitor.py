@@ -10,6 +10,7 @@ from reverie.core.errors import DataError, ShapeError
 from reverie.core.types import Episode
 from reverie.evaluate.clips import cut_clips
 from reverie.evaluate.detection import FitOrder, apply_calibration, fit_calibration
+from reverie.evaluate.heat import score_heat
 from reverie.evaluate.reconstruction import reconstruct
 from reverie.evaluate.rollout import ClipNoise, RolloutConfig
 from reverie.evaluate.watched import WatchedDreams, join_watched, watch_clips
@@ -45,6 +46,15 @@ SETUP = CalibrationSetup(
 CHANNELS = ("consistency", "m", "step", "moved", "hindcast_gain")
 HORIZON = 24
 TELEPORT_AT = 20
+
+
+class Forgetful(PixelTokenizer):
+    """Cannot paint anything but black in the lower right pixel."""
+
+    def decode(self, latents: torch.Tensor, state: object = None):
+        pictures, state = super().decode(latents, state)
+        pictures[..., -1, -1, :] = 0
+        return pictures, state
 
 
 def half_rule(at: int) -> Rule:
@@ -177,19 +187,22 @@ def test_example_n_heat_map() -> None:
 
 
 def test_a_heat_map_points_at_the_patch_that_the_tokenizer_would_not_paint() -> None:
-    class Forgetful(PixelTokenizer):
-        """Cannot paint anything but black in the lower right pixel."""
-
-        def decode(self, latents: torch.Tensor, state: object = None):
-            pictures, state = super().decode(latents, state)
-            pictures[..., -1, -1, :] = 0
-            return pictures, state
-
     world = RuleWorld(action_rule, tokenizer=Forgetful())
     bright = torch.full((2, SIDE_PX, SIDE_PX, 3), 200, dtype=torch.uint8)
     heat = round_trip_map(world, bright, 1)  # type: ignore[arg-type]
     assert heat.flatten(1).argmax(dim=1).tolist() == [15, 15]
     assert float(heat[0, 0, 0]) < 0.01 < float(heat[0, -1, -1])
+
+
+def test_a_heat_map_is_judged_by_the_patches_that_are_wrong() -> None:
+    clips = cut_clips(
+        [colour_episode(seed) for seed in range(3)], action_width=3, num_per_episode=1
+    )
+    dreamed = clips.pictures()[:, 8:].copy()
+    dreamed[:, :, -1, -1] = 255 - dreamed[:, :, -1, -1]
+    world = RuleWorld(action_rule, tokenizer=Forgetful())
+    found = score_heat(world, clips, dreamed, context=8)  # type: ignore[arg-type]
+    assert found.num_clips == 3 and found.auroc > 0.95 > found.motion_auroc
 
 
 def test_a_seed_map_is_hot_where_seeds_disagree() -> None:
