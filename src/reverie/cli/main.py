@@ -53,6 +53,12 @@ COMMANDS = (
         example="pygame-pong",
     ),
     Command(
+        words="tasks experts",
+        target="reverie.cli.experts:COMMANDS",
+        summary="Measure scripted experts beside noise.",
+        example="og-point-maze --episodes 4",
+    ),
+    Command(
         words="tasks check",
         target="reverie.cli.tasks:COMMANDS",
         summary="Run tasks and check that they keep the contract.",
