@@ -73,6 +73,7 @@ def measure(folder: Path, horizon: int, sample: int, repeats: int) -> dict[str, 
     starts = make_starts(world)
     dream = ImagineConfig(horizon=horizon)
     seconds: list[float] = []
+    batch = torch.zeros(NUM_STARTS, NUM_CANDIDATES)
     for _ in range(repeats + 1):
         begun = time.perf_counter()
         noise = torch.Generator().manual_seed(NOISE_SEED)

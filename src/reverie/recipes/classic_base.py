@@ -31,6 +31,8 @@ class RoundsConfig:
     """After how many of the first rounds V learns on; then it is frozen for good."""
     check_episodes: int = 10
     """Real episodes of each look; none of them is learned from."""
+    max_look_steps: int = 1_000_000
+    """Steps after which an episode of a look is cut; the task's own limit counts too."""
     check_candidates: int = 6
     """Candidates of the generation that are played too, for the correlation within one."""
 
@@ -46,6 +48,8 @@ class ScoreConfig:
     """What is measured at the end."""
 
     episodes: int = 100
+    max_steps: int = 1_000_000
+    """Steps after which an episode is cut; the task's own limit counts too."""
     side_by_side: int = 50
     """Episodes that run at once."""
     drift_starts: int = 300

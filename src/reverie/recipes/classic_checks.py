@@ -56,7 +56,7 @@ class RealLook:
                 rows[chunk],
                 self.envs[: len(seeds[chunk])],
                 seeds[chunk],
-                config=LiveConfig(),
+                config=LiveConfig(max_steps=rounds.max_look_steps),
             )
         returns = np.array([sum(episode.rewards) for episode in episodes])
         means = [float(part.mean()) for part in np.split(returns, np.cumsum(counts)[:-1])]

@@ -226,7 +226,7 @@ def _play(
             parameters[None],
             envs[: len(chunk)],
             chunk,
-            config=LiveConfig(),
+            config=LiveConfig(max_steps=config.score.max_steps),
         ):
             returns.append(float(sum(episode.rewards)))
             steps += len(episode.rewards)

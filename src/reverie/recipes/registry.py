@@ -6,7 +6,9 @@ from typing import Any
 from reverie.core.registry import Registry
 
 RECIPES = Registry(
-    "recipe", "Known recipes: pocket, pocket-gpu, cartpole-dream, and each with -debug"
+    "recipe",
+    "Known recipes: pocket, pocket-gpu, cartpole-dream, takecover-dream, carracing, and each with "
+    "-debug behind it",
 )
 RECIPES.add("pocket", "reverie.recipes.pocket:pocket")
 RECIPES.add("pocket-gpu", "reverie.recipes.pocket:pocket_gpu")
@@ -14,6 +16,10 @@ RECIPES.add("pocket-debug", "reverie.recipes.pocket:debug")
 RECIPES.add("pocket-gpu-debug", "reverie.recipes.pocket:pocket_gpu_debug")
 RECIPES.add("cartpole-dream", "reverie.recipes.cartpole:cartpole_dream")
 RECIPES.add("cartpole-dream-debug", "reverie.recipes.cartpole:debug")
+RECIPES.add("takecover-dream", "reverie.recipes.world_models:takecover_dream")
+RECIPES.add("takecover-dream-debug", "reverie.recipes.world_models:takecover_debug")
+RECIPES.add("carracing", "reverie.recipes.world_models:carracing")
+RECIPES.add("carracing-debug", "reverie.recipes.world_models:carracing_debug")
 
 RUNNERS = Registry("kind of run", "Recipes return one of these")
 """What checks and what runs each kind of config."""

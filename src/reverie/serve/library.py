@@ -27,8 +27,14 @@ from reverie.hallucination.thresholds import (
     reading_setup,
 )
 from reverie.models.api import StepContext, WorldModel
-from reverie.models.load import load_world_model
+from reverie.models.dynamics.world import ShortcutWorld
+from reverie.models.families import load_any_world
 from reverie.serve.show import Library, Measured, Show
+
+_NO_LIMITS = (
+    "Limits are fitted for models of the kind 'shortcut' alone; the readings of this one have no "
+    "colour."
+)
 
 
 def load_library(folders: Sequence[Path], *, first_task: str | None = None) -> Library:
@@ -58,8 +64,10 @@ def load_library(folders: Sequence[Path], *, first_task: str | None = None) -> L
 
 def load_show(folder: Path) -> Show:
     """Load one model with its limits."""
-    world = load_world_model(folder)
+    world = load_any_world(folder)
     name = folder.resolve().name
+    if not isinstance(world, ShortcutWorld):
+        return make_show(name, world, notice=_NO_LIMITS)
     try:
         limits = load_thresholds(folder, reading_setup(folder, world))
     except DataError as error:

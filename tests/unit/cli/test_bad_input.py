@@ -120,7 +120,7 @@ def damage(folder: Path, how: str) -> None:
         ("no manifest", "'wrong' is not a model folder: it has no model.json. A training run"),
         ("no JSON", "Export the model again."),
         ("another version", "has format version 9; this Reverie reads version 1. Use the Reverie"),
-        ("another kind", "'vae'; this command knows 'shortcut'."),
+        ("another kind", "is a model of kind 'vae'; this"),
         ("no weights", "'wrong/dynamics.safetensors' is missing. Copy the whole model folder"),
         ("other weights", "'wrong/dynamics.safetensors' is damaged: its checksum is not the one"),
     ],
