@@ -149,7 +149,7 @@ class Vae(nn.Module):
 
     def to_floats(self, stacks: UInt8[Tensor, "r c h w"]) -> Float[Tensor, "r c h w"]:
         """Return stacks in [0, 1], inverted if the config says so."""
-        floats = stacks.to(self.mean.weight.dtype) / 255
+        floats = stacks.to(next(self.encoder.parameters()).dtype) / 255
         return 1 - floats if self.config.inverts_colours else floats
 
     def paint(self, latents: Float[Tensor, "r d"]) -> Float[Tensor, "r c h w"]:

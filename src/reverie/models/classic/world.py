@@ -144,7 +144,8 @@ class ClassicWorld(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model lives."""
-        return self.rnn.output.weight.device
+        # A convolution's: linear layers may have been quantised.
+        return next(self.vae.encoder.parameters()).device
 
     @property
     def latent_limit(self) -> float:
