@@ -143,6 +143,18 @@ COMMANDS = (
         example="--models pocket",
     ),
     Command(
+        words="study cautious",
+        target="reverie.cli.study:COMMANDS",
+        summary="Does caution help planning? Same starts with and without it.",
+        example="--tasks pygame-point-maze-var1 --episodes 5",
+    ),
+    Command(
+        words="study targeted",
+        target="reverie.cli.study:COMMANDS",
+        summary="Which data teach a model a new task? Curiosity beside other sources.",
+        example="--tasks pygame-air-hockey --seeds 2",
+    ),
+    Command(
         words="play",
         target="reverie.cli.play:play",
         summary="Drive simulator and dream side by side in the browser.",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reverie.core.errors import ShapeError
+from reverie.core.errors import ConfigError, ShapeError
 from reverie.models.api import Gauge, StepContext, WorldModel
 
 
@@ -53,3 +53,21 @@ def weighted(parts: Mapping[Gauge, float]) -> Gauge:
         return torch.stack(readings).sum(dim=0)
 
     return gauge
+
+
+def ramp(gauge: Gauge, *, low: float, high: float) -> Gauge:
+    """Make a doubt in [0, 1] of any gauge: 0 up to ``low``, 1 from ``high`` on, linear between.
+
+    No probability: a stand-in where none was calibrated. ``low`` and ``high`` come from dreams
+    that did not diverge, such as a model's limits for the page.
+
+    Raises:
+        ConfigError: The limits are not in order.
+    """
+    if not low < high:
+        raise ConfigError(f"A ramp rises from low to high, got {low} and {high}.")
+
+    def doubt(world: WorldModel, context: StepContext) -> Float[Tensor, " b"]:
+        return ((gauge(world, context) - low) / (high - low)).clamp(0.0, 1.0)
+
+    return doubt

@@ -5,7 +5,7 @@ column a step, into one value a candidate. A plain gauge is an objective too: se
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -121,6 +121,21 @@ def stopping(
         return _expected({**readings, REWARD: rewards}, discount).sum(dim=1)
 
     return Objective(gauges={**_REWARDS, RISK: risk}, value=value, risk_limit=limit)
+
+
+def with_shuffled_risk(objective: Objective, seed: int) -> Objective:
+    """Return the objective with the risks of all candidates and steps exchanged at random.
+
+    A control: caution that helps must lose its gain when it no longer knows what is risky.
+    """
+
+    def value(readings: Readings) -> Float[Tensor, " k"]:
+        risk = readings[RISK]
+        order = torch.randperm(risk.numel(), generator=torch.Generator().manual_seed(seed))
+        mixed = risk.flatten()[order.to(risk.device)].view_as(risk)
+        return objective.value({**readings, RISK: mixed})
+
+    return replace(objective, value=value)
 
 
 def stop_step(risk: Float[Tensor, "k h"], limit: float, patience: int) -> Int[Tensor, " k"]:

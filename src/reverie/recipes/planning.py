@@ -36,9 +36,9 @@ from reverie.models.api import WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import load_world_model
 from reverie.parallel.precision import Precision, autocast
-from reverie.planning.objectives import rewarding
 from reverie.planning.optimisers import SearchConfig
 from reverie.planning.plan import PlanConfig, imagine
+from reverie.recipes.caution import Caution, make_objective
 from reverie.recipes.pictures import stack_rows, write_gif, write_strip
 
 PLANNER, BASELINE = "planner", "random"
@@ -72,6 +72,8 @@ class PlanningOrder:
     num_flow_steps: int | None = None
     """Flow substeps of a planned frame; None takes the model's own."""
     precision: Precision = "float32"
+    caution: Caution = Caution()
+    """How the model's doubts enter; by default they do not."""
 
     def __post_init__(self) -> None:
         """Refuse orders of nothing, and unknown tasks."""
@@ -151,7 +153,27 @@ def run_planning(
     """
     _check_tasks(load_world_model(folder), order)
     _claim(out, order, folder)
-    jobs = [
+    jobs = _list_jobs(order, out, folder=folder, device=device)
+    todo = [job for job in jobs if not job.path.exists()]
+    done = len(jobs) - len(todo)
+    for episode in _play_all(todo, num_workers):
+        done += 1
+        if on_episode is not None:
+            on_episode(episode, done, len(jobs))
+    numbers = summarise([_read(job.path) for job in jobs], seed=order.seed)
+    write_json(out / RESULT_FILE, numbers)
+    return numbers
+
+
+def read_episodes(out: Path, order: PlanningOrder) -> list[PlannedEpisode]:
+    """Read what a finished order left, task by task, start by start."""
+    return [_read(job.path) for job in _list_jobs(order, out)]
+
+
+def _list_jobs(
+    order: PlanningOrder, out: Path, *, folder: Path = Path(), device: str = "cpu"
+) -> list[_Job]:
+    return [
         _Job(
             folder=str(folder),
             device=device,
@@ -165,15 +187,6 @@ def run_planning(
         for index in range(order.num_episodes)
         for name in (BASELINE, PLANNER)
     ]
-    todo = [job for job in jobs if not job.path.exists()]
-    done = len(jobs) - len(todo)
-    for episode in _play_all(todo, num_workers):
-        done += 1
-        if on_episode is not None:
-            on_episode(episode, done, len(jobs))
-    numbers = summarise([_read(job.path) for job in jobs], seed=order.seed)
-    write_json(out / RESULT_FILE, numbers)
-    return numbers
 
 
 def _play_all(jobs: Sequence[_Job], num_workers: int) -> Iterator[PlannedEpisode]:
@@ -236,12 +249,14 @@ def _play(job: _Job) -> PlannedEpisode:
     return result
 
 
-def _make(job: _Job, world: WorldModel, recorder: "_Recorder | None") -> Policy:
+def _make(job: _Job, world: ShortcutWorld, recorder: "_Recorder | None") -> Policy:
     if job.policy == BASELINE:
         return make_policy(BASELINE)
     return PlannerPolicy(
         world,
-        objective=rewarding(job.order.discount),
+        objective=make_objective(
+            Path(job.folder), world, job.task, job.order.caution, job.order.discount
+        ),
         config=job.order.plan,
         on_decision=None if recorder is None else recorder.note,
     )

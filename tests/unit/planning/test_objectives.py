@@ -96,3 +96,11 @@ def test_a_plan_that_moves_half_as_much_as_real_data_is_worth_half() -> None:
 def test_curiosity_without_a_known_motion_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs the motion of real data of the task, got 0.0"):
         objectives.curious(no_gauge, no_gauge, task_motion=0.0)
+
+
+def test_shuffled_risks_keep_their_sum_and_lose_their_place() -> None:
+    objective = objectives.penalised(no_gauge, beta=1.0)
+    mixed = objectives.with_shuffled_risk(objective, seed=3)
+    assert sum(values(mixed)) == pytest.approx(sum(values(objective)))
+    assert values(mixed) != pytest.approx(values(objective))
+    assert values(mixed) == values(objectives.with_shuffled_risk(objective, seed=3))

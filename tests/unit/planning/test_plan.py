@@ -239,6 +239,14 @@ def test_weighted_gauges_add_up() -> None:
     assert all(torch.allclose(got, wanted) for got, wanted in seen)
 
 
+def test_a_ramp_turns_a_reading_into_a_doubt_between_zero_and_one() -> None:
+    readings = torch.tensor([0.1, 0.2, 0.3, 0.5])
+    doubt = gauges.ramp(lambda *_: readings, low=0.2, high=0.4)
+    assert torch.allclose(doubt(None, None), torch.tensor([0.0, 0.0, 0.5, 1.0]))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="A ramp rises from low to high, got 0.4 and 0.2"):
+        gauges.ramp(lambda *_: readings, low=0.4, high=0.2)
+
+
 def test_plans_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(ConfigError, match="must not exceed the horizon, and hold must divide it"):
         PlanConfig(horizon=4, num_executed=5)

@@ -1,0 +1,93 @@
+"""``reverie study``: experiments that anyone can run again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from reverie.cli.train import Terminal, parse_settings
+
+
+def cautious(
+    *,
+    model: str = "pocket",
+    tasks: tuple[str, ...] = (),
+    episodes: int = 5,
+    settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
+    out: Path = Path("runs/study-cautious"),
+    workers: int = 2,
+) -> None:
+    """Does caution help? Plan with and without it from the same starts.
+
+    Compares prices on doubt, survival, early stop and a control with shuffled doubts. The same
+    command goes on after an interruption.
+
+    Example: reverie study cautious --tasks pygame-point-maze-var1 pygame-pong
+
+    Args:
+        model: Name of a shipped model, or the path of a model folder; it needs limits of readings.
+        tasks: Tasks to play; all of the model's by default.
+        episodes: Starts per task.
+        settings: Fields of the planning order, as for 'reverie plan'.
+        out: Folder of everything; study.md is the table.
+        workers: Processes.
+    """
+    from reverie.models.load import read_manifest, resolve_model
+    from reverie.recipes.base import override
+    from reverie.recipes.planning import PlanningOrder
+    from reverie.recipes.studies import CautiousStudy, study_cautious, table
+
+    folder = resolve_model(model)
+    order = PlanningOrder(
+        tasks=tasks or read_manifest(folder).dynamics.tasks, num_episodes=episodes
+    )
+    study = CautiousStudy(planning=override(order, parse_settings(settings)))
+    with Terminal() as terminal:
+        numbers = study_cautious(folder, study, out, num_workers=workers, audience=terminal)
+    print(table(numbers))
+
+
+def targeted(
+    *,
+    model: str = "pocket",
+    tasks: tuple[str, ...] = (),
+    policies: tuple[str, ...] = (),
+    seeds: int = 5,
+    episodes: int = 12,
+    plan_episodes: int = 4,
+    out: Path = Path("runs/study-targeted"),
+    workers: int = 2,
+) -> None:
+    """Which data teach a model a new task? Adapt it from several sources and compare.
+
+    Everything at equal numbers of episodes: reconstruction, rollout gain, action-shuffle ratio and
+    the score of planning. The same command goes on after an interruption.
+
+    Example: reverie study targeted --tasks pygame-air-hockey --seeds 2
+
+    Args:
+        model: Name of a shipped model, or the path of a model folder.
+        tasks: Tasks that the model does not know; three MiniArcade games by default.
+        policies: Sources; noop, random, expert and curiosity by default.
+        seeds: Seeds of collection and training per task and source.
+        episodes: Episodes per task.
+        plan_episodes: Episodes that are played with each adapted model.
+        out: Folder of everything; study.md is the table.
+        workers: Processes.
+    """
+    from dataclasses import replace
+
+    from reverie.models.load import resolve_model
+    from reverie.recipes.studies import TargetedStudy, study_targeted, table
+
+    study = TargetedStudy(num_seeds=seeds, num_episodes=episodes, plan_episodes=plan_episodes)
+    study = replace(study, tasks=tasks or study.tasks, policies=policies or study.policies)
+    with Terminal() as terminal:
+        numbers = study_targeted(
+            resolve_model(model), study, out, num_workers=workers, audience=terminal
+        )
+    print(table(numbers))
+
+
+COMMANDS = {"cautious": cautious, "targeted": targeted}
+"""Second word to function."""

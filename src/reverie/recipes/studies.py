@@ -1,0 +1,197 @@
+"""Two studies that anyone can run again: does caution help, and does curiosity?
+
+Both are many runs of other recipes in one folder, each resumable by itself, and a table at the
+end. Differences are paired: caution by start, collection by task and seed.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from reverie.collect.curiosity import CURIOUS
+from reverie.core.errors import ConfigError
+from reverie.core.files import write_bytes, write_json
+from reverie.core.seeds import numpy_rng
+from reverie.evaluate.statistics import interquartile_mean, stratified_bootstrap
+from reverie.recipes.adapt import AdaptOrder, cpu_order, run_adapt
+from reverie.recipes.caution import Caution
+from reverie.recipes.planning import PLANNER, PlanningOrder, read_episodes, run_planning
+from reverie.train.phase import Surroundings
+from reverie.train.progress import Audience, Silence
+
+PLAIN = "plain"
+BASELINE_SOURCE = "random"
+VARIANTS: Mapping[str, Caution] = {
+    PLAIN: Caution(),
+    "price 0.3": Caution(kind="price", beta=0.3),
+    "price 1": Caution(kind="price", beta=1.0),
+    "price 3": Caution(kind="price", beta=3.0),
+    "price 1, shuffled": Caution(kind="price", beta=1.0, is_shuffled=True),
+    "survival": Caution(kind="survival"),
+    "stop": Caution(kind="stop"),
+}
+"""Kinds of caution that are compared on the same starts."""
+RESULT_FILE = "study.json"
+TABLE_FILE = "study.md"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CautiousStudy:
+    """Planning with and without caution, on the same starts."""
+
+    planning: PlanningOrder
+    variants: Mapping[str, Caution] = field(default_factory=lambda: dict(VARIANTS))
+
+    def __post_init__(self) -> None:
+        """Refuse studies that have nothing to compare with."""
+        if PLAIN not in self.variants:
+            raise ConfigError(f"A study of caution needs the variant '{PLAIN}' to compare with.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetedStudy:
+    """Sources of data for tasks that the model does not know, at equal numbers of episodes."""
+
+    tasks: tuple[str, ...] = ("pygame-air-hockey", "pygame-spaceship", "pygame-whirlpool")
+    policies: tuple[str, ...] = ("noop", BASELINE_SOURCE, "expert", CURIOUS)
+    num_seeds: int = 5
+    num_episodes: int = 12
+    plan_episodes: int = 4
+    """Real episodes that are played with each adapted model; 0 leaves planning out."""
+    make_order: Callable[[str, int, str], AdaptOrder] = cpu_order
+    planning: PlanningOrder | None = None
+    """How these are planned; its tasks and episodes are replaced. None plans as the CLI does."""
+
+
+def study_cautious(
+    model: Path,
+    study: CautiousStudy,
+    out: Path,
+    *,
+    num_workers: int = 2,
+    audience: Audience = Silence(),  # noqa: B008 - it keeps nothing
+) -> dict[str, Any]:
+    """Play every variant from the same starts, and compare each with plain planning."""
+    scores: dict[str, Float[np.ndarray, "tasks episodes"]] = {}
+    abstentions: dict[str, float] = {}
+    for name, caution in study.variants.items():
+        audience.say(f"cautious: {name}")
+        order = replace(study.planning, caution=caution)
+        folder = out / name.replace(" ", "-").replace(",", "")
+        run_planning(model, order, folder, num_workers=num_workers)
+        episodes = [item for item in read_episodes(folder, order) if item.policy == PLANNER]
+        flat = np.array([item.score for item in episodes])
+        scores[name] = flat.reshape(len(order.tasks), order.num_episodes)
+        decisions = sum(item.counts["decisions"] for item in episodes)
+        abstentions[name] = sum(item.counts["abstentions"] for item in episodes) / decisions
+    rows = {
+        name: {
+            "score": spread(values, name),
+            "minus_plain": spread(values - scores[PLAIN], f"{name} minus plain"),
+            "abstention_share": abstentions[name],
+        }
+        for name, values in scores.items()
+    }
+    facts = {"tasks": list(study.planning.tasks), "episodes": study.planning.num_episodes}
+    return _write(out, {"study": "cautious", **facts, "rows": rows})
+
+
+def study_targeted(
+    model: Path,
+    study: TargetedStudy,
+    out: Path,
+    *,
+    num_workers: int = 2,
+    audience: Audience = Silence(),  # noqa: B008 - it keeps nothing
+) -> dict[str, Any]:
+    """Adapt a model to every task from every source and seed, and compare what it becomes."""
+    metrics = ["reconstruction_psnr_db", "rollout_gain_db", "action_shuffle_ratio"]
+    if study.plan_episodes:
+        metrics.append("planned_score")
+    shape = (len(study.tasks), study.num_seeds)
+    found = {p: {m: np.full(shape, np.nan) for m in metrics} for p in study.policies}
+    for row, task in enumerate(study.tasks):
+        for policy in study.policies:
+            for seed in range(study.num_seeds):
+                audience.say(f"targeted: {task}, {policy}, seed {seed}")
+                folder = out / task / policy / f"seed-{seed}"
+                values = _adapt_once(model, study, task, policy, seed, folder, num_workers)
+                for metric in metrics:
+                    found[policy][metric][row, seed] = _number(values[metric])
+    rows: dict[str, Any] = {}
+    for policy in study.policies:
+        rows[policy] = {metric: spread(found[policy][metric], metric) for metric in metrics}
+        if policy != BASELINE_SOURCE and BASELINE_SOURCE in found:
+            for metric in metrics:
+                difference = found[policy][metric] - found[BASELINE_SOURCE][metric]
+                rows[policy][f"{metric}_minus_random"] = spread(difference, metric)
+    facts = {"tasks": list(study.tasks), "seeds": study.num_seeds, "episodes": study.num_episodes}
+    return _write(out, {"study": "targeted", **facts, "rows": rows})
+
+
+def _adapt_once(
+    model: Path,
+    study: TargetedStudy,
+    task: str,
+    policy: str,
+    seed: int,
+    folder: Path,
+    num_workers: int,
+) -> Mapping[str, Any]:
+    order = study.make_order(task, study.num_episodes, policy)
+    order = replace(order, explore=replace(order.explore, seed=seed))
+    around = Surroundings(folder=folder, seed=seed)
+    measured = run_adapt(model, order, around, num_workers=num_workers)["rounds"][-1][task]
+    if not study.plan_episodes:
+        return measured
+    planning = study.planning or PlanningOrder(tasks=(task,))
+    planning = replace(planning, tasks=(task,), num_episodes=study.plan_episodes)
+    adapted = folder / f"round-{order.num_rounds - 1}" / "model"
+    numbers = run_planning(adapted, planning, folder / "planning", num_workers=num_workers)
+    return {**measured, "planned_score": numbers["tasks"][task][PLANNER]["mean"]}
+
+
+def spread(values: Float[np.ndarray, "tasks runs"], name: str) -> dict[str, float]:
+    """Return mean and interquartile mean over tasks and runs, with a stratified interval.
+
+    Runs that could not be measured are left out with their whole column, and counted.
+    """
+    kept = values[:, np.isfinite(values).all(axis=0)]
+    facts = {"num_runs": float(kept.size), "num_left_out": float(values.size - kept.size)}
+    if not kept.size:
+        return {**facts, "mean": np.nan, "iqm": np.nan, "low": np.nan, "high": np.nan}
+    rng = numpy_rng(0, "study", name)
+    low, high = stratified_bootstrap(kept, interquartile_mean, rng=rng)
+    mean, iqm = float(kept.mean()), interquartile_mean(kept)
+    return {**facts, "mean": mean, "iqm": iqm, "low": low, "high": high}
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else np.nan
+
+
+def _write(out: Path, numbers: dict[str, Any]) -> dict[str, Any]:
+    write_json(out / RESULT_FILE, numbers)
+    write_bytes(out / TABLE_FILE, table(numbers).encode())
+    return json.loads((out / RESULT_FILE).read_text())
+
+
+def table(numbers: Mapping[str, Any]) -> str:
+    """Write a study's rows as a Markdown table: interquartile means with 95 % intervals."""
+    names = list(dict.fromkeys(name for row in numbers["rows"].values() for name in row))
+    lines = [f"| {numbers['study']} | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
+    for name, row in numbers["rows"].items():
+        cells = " | ".join(_cell(row.get(column)) for column in names)
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{value['iqm']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return "–" if value is None else f"{value:.3f}"
