@@ -44,9 +44,7 @@ def quantise_int8(world: ClassicWorld) -> tuple[ClassicWorld, QuantiseReport]:
     with warnings.catch_warnings():
         # torch says that this way of quantising will move to another package.
         warnings.simplefilter("ignore")
-        small = tools.quantize_dynamic(
-            copy.deepcopy(world), {nn.Linear}, dtype=torch.qint8
-        )
+        small = tools.quantize_dynamic(copy.deepcopy(world), {nn.Linear}, dtype=torch.qint8)
     assert isinstance(small, ClassicWorld), f"quantisation made a {type(small).__name__}"
     quantised = tuple(
         name for name, module in small.named_modules() if isinstance(module, Int8Linear)
