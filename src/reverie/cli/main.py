@@ -65,6 +65,12 @@ COMMANDS = (
         example="pygame-pong",
     ),
     Command(
+        words="tasks gallery",
+        target="reverie.cli.tasks:COMMANDS",
+        summary="Draw one picture with a frame of every task that runs here.",
+        example="--domain miniarcade --out gallery.png",
+    ),
+    Command(
         words="collect",
         target="reverie.cli.collect:collect",
         summary="Play tasks with a behaviour and store the episodes.",

@@ -1,16 +1,25 @@
-"""The commands ``reverie tasks list | show | check``."""
+"""The commands ``reverie tasks list | show | check | gallery``."""
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reverie.core.errors import MissingAssetError, MissingExtraError, UnknownNameError
+from reverie.core.errors import ConfigError, UnknownNameError
+from reverie.core.files import write_bytes, write_json
 from reverie.core.registry import unknown_name_message
 from reverie.core.types import NATIVE_FRAME_PX, FrameSpec
-from reverie.envs.checks import check_task
 from reverie.envs.experts import has_expert
-from reverie.envs.registry import DOMAINS, task_names, task_spec
+from reverie.envs.gallery import draw_gallery
+from reverie.envs.registry import task_names, task_spec
 from reverie.envs.spec import TaskSpec
+from reverie.envs.survey import SurveyConfig, TaskOutcome, benchmark_names, summary, survey
 
 
 def list_tasks(*, domain: str | None = None, plain: bool = False) -> None:
@@ -25,11 +34,7 @@ def list_tasks(*, domain: str | None = None, plain: bool = False) -> None:
         domain: Only tasks of this simulator, such as miniarcade.
         plain: Only names, one a line, for use in a shell.
     """
-    if domain is not None and domain not in DOMAINS:
-        hint = f"Domains: {', '.join(DOMAINS)}"
-        raise UnknownNameError(unknown_name_message("domain", domain, DOMAINS, hint))
-    specs = [task_spec(name) for name in task_names()]
-    chosen = [spec for spec in specs if domain is None or spec.domain == domain]
+    chosen = _specs_of(domain)
     if plain:
         for spec in chosen:
             print(spec.name)
@@ -44,6 +49,15 @@ def list_tasks(*, domain: str | None = None, plain: bool = False) -> None:
     for spec, row in zip(chosen, rows, strict=True):
         table.add_row(*row, spec.instruction)
     Console().print(table)
+
+
+def _specs_of(domain: str | None) -> list[TaskSpec]:
+    specs = [task_spec(name) for name in task_names()]
+    domains = tuple(dict.fromkeys(spec.domain for spec in specs))
+    if domain is not None and domain not in domains:
+        hint = f"Domains: {', '.join(domains)}"
+        raise UnknownNameError(unknown_name_message("domain", domain, domains, hint))
+    return [spec for spec in specs if domain is None or spec.domain == domain]
 
 
 def _row(spec: TaskSpec) -> tuple[str, ...]:
@@ -83,38 +97,125 @@ def show_task(task: str, /) -> None:
 
 
 def check_tasks(
-    tasks: tuple[str, ...] = (), /, *, size_px: int = NATIVE_FRAME_PX, seed: int = 0
+    tasks: tuple[str, ...] = (),
+    /,
+    *,
+    all_tasks: Annotated[bool, tyro.conf.arg(name="all")] = False,
+    steps: int | None = None,
+    size_px: int = NATIVE_FRAME_PX,
+    seed: int = 0,
+    workers: int | None = None,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> int:
     """Run tasks and check that they keep their promises.
 
     Plays an episode of uniform noise per task, then checks frames, scores and lengths, that the
-    same seed repeats it, and that a snapshot repeats what followed. Ends with exit code 1 if a
-    task breaks a promise; a task whose simulator is not installed is listed, not counted.
+    same seed repeats it, and that a snapshot repeats what followed. Each simulator runs in
+    processes of its own. Ends with exit code 1 if a task breaks a promise; a task that lacks an
+    asset, an extra or a driver is listed with what to do.
 
     Example: reverie tasks check pygame-pong pygame-reacher-easy
 
     Args:
-        tasks: Names of tasks; none checks all.
+        tasks: Names of tasks.
+        all_tasks: Check the benchmark's 210 tasks and the four classics.
+        steps: Steps per task. Default: whole episodes, 50 with --all.
         size_px: Side of the frames.
         seed: Seed of the episode and of the noise.
+        workers: Processes. Default: one per core.
+        json_file: Where to write the result as JSON.
     """
-    frame_spec = FrameSpec(height_px=size_px, width_px=size_px)
+    if bool(tasks) == all_tasks:
+        raise ConfigError("Name the tasks to check, or pass --all; 'reverie tasks list' shows all.")
+    for name in tasks:
+        task_spec(name)
+    config = SurveyConfig(
+        frame=FrameSpec(height_px=size_px, width_px=size_px),
+        num_steps=50 if all_tasks and steps is None else steps,
+        seed=seed,
+    )
+    outcomes = _survey(benchmark_names() if all_tasks else tasks, config, workers)
+    report = summary(outcomes)
+    if json_file is not None:
+        write_json(json_file, report)
+    Console().print(_outcome_table(outcomes))
+    Console().print(
+        f"{report['registered']} tasks: {report['ok']} ok, {len(report['failed'])} failed, "
+        f"{len(report['needs_assets'])} need assets, {len(report['needs_extra'])} an extra, "
+        f"{len(report['needs_driver'])} a driver."
+    )
+    return int(bool(report["failed"]))
+
+
+def draw_gallery_of_tasks(
+    *,
+    out: Path,
+    domain: str | None = None,
+    size_px: int = 96,
+    seed: int = 0,
+    workers: int | None = None,
+) -> int:
+    """Draw one picture with a frame of every task that runs on this machine, and its name.
+
+    Example: reverie tasks gallery --domain miniarcade --out gallery.png
+
+    Args:
+        out: The PNG file to write.
+        domain: Only tasks of this simulator.
+        size_px: Side of each frame.
+        seed: Seed of the episodes.
+        workers: Processes. Default: one per core.
+    """
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"The gallery is written as PNG, got --out {out}. Name it gallery.png.")
+    names = [spec.name for spec in _specs_of(domain)]
+    frame = FrameSpec(height_px=size_px, width_px=size_px)
+    config = SurveyConfig(frame=frame, seed=seed, wants_pictures=True)
+    outcomes = {outcome.task: outcome for outcome in _survey(names, config, workers)}
+    frames = {name: picture for name in names if (picture := outcomes[name].frame) is not None}
+    sheet = draw_gallery(frames)
+    _, content = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_bytes(out, content.tobytes())
+    console = Console()
+    console.print(f"Saved {out}: {len(frames)} of {len(names)} tasks.", soft_wrap=True)
+    for name in names:
+        if outcomes[name].frame is None:
+            console.print(f"  {name}: {outcomes[name].message}", markup=False)
+    return int(any(outcome.status == "failed" for outcome in outcomes.values()))
+
+
+def _survey(names: Sequence[str], config: SurveyConfig, workers: int | None) -> list[TaskOutcome]:
+    num_workers = workers or len(os.sched_getaffinity(0))
+    outcomes: list[TaskOutcome] = []
+    show = Console(stderr=True)
+    with show.status("Starting simulators") as status:
+        for outcome in survey(names, config, num_workers=num_workers):
+            outcomes.append(outcome)
+            bad = sum(item.status == "failed" for item in outcomes)
+            status.update(f"{len(outcomes)} of {len(names)} tasks, {bad} failed: {outcome.task}")
+    place = {name: index for index, name in enumerate(names)}
+    return sorted(outcomes, key=lambda outcome: place[outcome.task])
+
+
+def _outcome_table(outcomes: Sequence[TaskOutcome]) -> Table:
     table = Table(title="Contract of tasks", title_justify="left")
-    for column in ("task", "result", "steps", "frames/s", "score of noise"):
+    for column in ("task", "result", "steps", "frames/s", "score of noise", "MB"):
         table.add_column(column, overflow="fold")
-    num_broken = 0
-    for name in tasks or task_names():
-        try:
-            check = check_task(name, frame_spec=frame_spec, seed=seed)
-        except (MissingAssetError, MissingExtraError) as error:
-            table.add_row(name, escape(str(error)), "", "", "")
-            continue
-        num_broken += bool(check.problems)
-        result = " ".join(check.problems) or "ok"
-        rate, score = f"{check.rate_hz:.0f}", f"{check.score:.3f}"
-        table.add_row(name, result, str(check.num_steps), rate, score)
-    Console().print(table)
-    return int(num_broken > 0)
+    for outcome in outcomes:
+        check = outcome.check
+        numbers = (
+            (str(check.num_steps), f"{check.rate_hz:.0f}", f"{check.score:.3f}")
+            if check
+            else ("", "", "")
+        )
+        result = escape(outcome.message) or outcome.status
+        table.add_row(outcome.task, result, *numbers, f"{outcome.peak_mb:.0f}")
+    return table
 
 
-COMMANDS = {"list": list_tasks, "show": show_task, "check": check_tasks}
+COMMANDS = {
+    "list": list_tasks,
+    "show": show_task,
+    "check": check_tasks,
+    "gallery": draw_gallery_of_tasks,
+}

@@ -27,8 +27,16 @@ class TaskCheck:
     """Score of uniform noise."""
 
 
-def check_task(task: str, *, frame_spec: FrameSpec, seed: int = 0) -> TaskCheck:
-    """Play one whole episode of uniform noise, then repeat parts of it.
+def check_task(
+    task: str, *, frame_spec: FrameSpec, seed: int = 0, num_steps: int | None = None
+) -> TaskCheck:
+    """Play an episode of uniform noise, then repeat parts of it.
+
+    Args:
+        task: Name of the task.
+        frame_spec: Size of its frames.
+        seed: Of the episode and of the noise.
+        num_steps: Steps to play; None plays to the end of the episode.
 
     Raises:
         UnknownNameError: There is no such task.
@@ -36,21 +44,22 @@ def check_task(task: str, *, frame_spec: FrameSpec, seed: int = 0) -> TaskCheck:
     """
     env = make_env(task, frame_spec=frame_spec)
     try:
-        return _check(env, seed)
+        return _check(env, seed, num_steps)
     finally:
         env.close()
 
 
-def _check(env: TaskEnv, seed: int) -> TaskCheck:
+def _check(env: TaskEnv, seed: int, num_steps: int | None) -> TaskCheck:
     spec = task_spec(env.spec.name)
-    shape = (spec.max_steps, spec.action.width)
+    limit = spec.max_steps if num_steps is None else min(num_steps, spec.max_steps)
+    shape = (limit, spec.action.width)
     rng = numpy_rng(seed, "check", spec.name)
     actions = rng.uniform(-1.0, 1.0, shape).astype(np.float32)
     begun = time.perf_counter()
     first_frame = env.reset(seed)
     results = _play(env, actions)
     rate_hz = (len(results) + 1) / (time.perf_counter() - begun)
-    problems = _problems_of_episode(env, results)
+    problems = _problems_of_episode(env, results, limit)
     if first_frame.shape != env.frame_spec.shape:
         problems.append(f"The first frame has shape {first_frame.shape}.")
     half = len(results) // 2
@@ -72,7 +81,7 @@ def _check(env: TaskEnv, seed: int) -> TaskCheck:
     )
 
 
-def _problems_of_episode(env: TaskEnv, results: list[StepResult]) -> list[str]:
+def _problems_of_episode(env: TaskEnv, results: list[StepResult], limit: int) -> list[str]:
     spec, last = env.spec, results[-1]
     problems: list[str] = []
     if any(result.frame.shape != env.frame_spec.shape for result in results):
@@ -83,7 +92,9 @@ def _problems_of_episode(env: TaskEnv, results: list[StepResult]) -> list[str]:
         problems.append("A reward is not finite.")
     if last.terminated and not spec.can_terminate:
         problems.append(f"The task ended by itself at step {len(results)}, against its spec.")
-    if not last.terminated and not (last.truncated and len(results) == spec.max_steps):
+    if not last.terminated and len(results) != limit:
+        problems.append(f"The episode ended at step {len(results)}, before its limit.")
+    elif not last.terminated and last.truncated != (limit == spec.max_steps):
         problems.append(f"The episode did not end at its limit of {spec.max_steps} steps.")
     return problems
 
