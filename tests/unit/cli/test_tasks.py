@@ -1,11 +1,14 @@
-"""``reverie tasks list | show | check`` as a user types them."""
+"""``reverie tasks list | show | check | gallery`` as a user types them."""
+
+import json
+from pathlib import Path
 
 import pytest
 
 from reverie.cli import tasks
 from reverie.cli.main import main
-from reverie.core.errors import MissingExtraError
 from reverie.envs.registry import task_names
+from reverie.envs.survey import TaskOutcome
 
 
 def test_list_names_every_task(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,13 +55,48 @@ def test_check_reports_a_good_task(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ok" in out
 
 
+def test_check_writes_the_counts_as_json(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "tasks.json"
+    words = ["tasks", "check", "toy-paint", "toy-fall", "--size-px", "32", "--steps", "5"]
+    assert main([*words, "--json", str(file)]) == 0
+    report = json.loads(file.read_text())
+    assert (report["registered"], report["ok"], report["failed"]) == (2, 2, [])
+    assert "2 tasks: 2 ok, 0 failed, 0 need assets" in capsys.readouterr().out
+
+
+def test_check_wants_names_or_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "check"]) == 2
+    assert "Name the tasks to check, or pass --all" in capsys.readouterr().err
+
+
+def test_a_broken_promise_is_an_exit_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = TaskOutcome(task="toy-paint", status="failed", message="A score leaves [0, 1].")
+    monkeypatch.setattr(tasks, "survey", lambda *_, **__: iter([broken]))
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["tasks", "check", "toy-paint"]) == 1
+    assert "A score leaves [0, 1]." in capsys.readouterr().out
+
+
 def test_check_lists_a_missing_simulator_without_failing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(task: str, **_: object) -> None:
-        raise MissingExtraError("Install it with: pip install 'reverie[sim]'")
-
-    monkeypatch.setattr(tasks, "check_task", missing)
+    text = "Install it with: pip install 'reverie[sim]'"
+    lacking = TaskOutcome(task="toy-paint", status="needs extra", message=text)
+    monkeypatch.setattr(tasks, "survey", lambda *_, **__: iter([lacking]))
     monkeypatch.setenv("COLUMNS", "160")
     assert main(["tasks", "check", "toy-paint"]) == 0
     assert "reverie[sim]" in capsys.readouterr().out
+
+
+def test_the_gallery_has_a_frame_per_task(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "gallery.png"
+    words = ["tasks", "gallery", "--domain", "toy", "--size-px", "32", "--out", str(file)]
+    assert main(words) == 0
+    assert "2 of 2 tasks" in capsys.readouterr().out
+    assert file.read_bytes().startswith(b"\x89PNG")
