@@ -4,6 +4,8 @@ Everything that is compared runs turn about in one process, and ratios are taken
 that a busy machine slows both sides alike.
 
     python benchmarks/play.py --json play.json
+
+With ``--model release`` it measures the published network of MMBench2; see ``play_release.py``.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from play_release import run as run_release
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -49,12 +52,19 @@ READINGS = ReadingSet(names=(*PAGE_GAUGES, *(f"{name}/step" for name in PAGE_GAU
 def main() -> None:
     """Measure the pocket size at 24 frames of context and a model from disk; print and save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="pocket", help="shipped model or folder")
+    parser.add_argument("--model", default="pocket", help="shipped model, folder, or 'release'")
+    parser.add_argument("--size", default="tiny", help="of the release: tiny, full, or a folder")
+    parser.add_argument("--device", default="cpu", help="of the release")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--compile", action="store_true", help="compile the release's network")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=None, help="write the numbers here")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.model == "release":
+        run_release(arguments, time_turn_about, spread)
+        return
     worlds = {f"pocket size, context {LONG_CONTEXT}": make_untrained(LONG_CONTEXT)}
     worlds["pocket size, own context"] = make_untrained(pocket().dynamics.context)
     console = Console()

@@ -123,10 +123,14 @@ def import_release(
 
 def _widths(tasks_json: Path | None) -> Callable[[str], int]:
     """Return what tells the width of a task's actions."""
+    from reverie.data.download import verify_listed
     from reverie.data.importers.mmbench2_tasks import read_action_widths
     from reverie.envs.registry import task_names, task_spec
 
-    listed = {} if tasks_json is None else read_action_widths(tasks_json)
+    listed: dict[str, int] = {}
+    if tasks_json is not None:
+        verify_listed([tasks_json])
+        listed = read_action_widths(tasks_json)
     known = set(task_names())
 
     def width(task: str) -> int:

@@ -112,6 +112,7 @@ def import_model(
 
     table = TaskTable(names=tasks or task_names())
     if tasks_json is not None:
+        verify_listed([tasks_json])
         table = read_task_table(tasks_json)
     console = Console(highlight=False)
     with console.status(f"importing {source}"):

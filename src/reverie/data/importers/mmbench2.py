@@ -207,10 +207,15 @@ def import_item(item: ImportItem, out: Path, *, side_px: int | None = None) -> I
         # Beside the target, so that moving is a rename on one disk.
         staging = out / STAGING / digest(item.name.encode())
         _prepare(staging, stamp)
-        _convert(item, rows, files, names, EpisodeStore.open_or_create(staging / "store", spec))
-        _move(staging / "store", out, spec)
-        shutil.rmtree(staging)
-        _remove_if_empty(out / STAGING)
+        try:
+            _convert(item, rows, files, names, EpisodeStore.open_or_create(staging / "store", spec))
+            _move(staging / "store", out, spec)
+        except DataError:
+            # Damage that only decoding shows: nothing of this task may stay. A mere interruption
+            # keeps what is done.
+            _discard(staging, out)
+            raise
+        _discard(staging, out)
     lanes = rows.actions[:, : item.action_width]
     return ImportResult(
         name=item.name,
@@ -385,8 +390,11 @@ def _move(store: Path, out: Path, spec: FrameSpec) -> None:
         table.replace(out / "shards" / table.name)
 
 
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        os.rmdir(folder)
-    except OSError:
-        return
+def _discard(staging: Path, out: Path) -> None:
+    shutil.rmtree(staging, ignore_errors=True)
+    for folder in (out / STAGING, out):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            # Other tasks are there.
+            return
