@@ -32,7 +32,7 @@ from reverie.models.dynamics.net import DynamicsNet, FrameInputs
 from reverie.models.dynamics.shortcut import Labels
 from reverie.models.dynamics.world import DreamState, ShortcutWorld
 from reverie.models.load import load_world_model, resolve_model
-from reverie.models.tokenizer.conv import ConvTokenizer
+from reverie.models.tokenizer.conv import ConvTokenizer, ConvTokenizerConfig
 from reverie.nn.blocks import banded_mask
 from reverie.recipes.pocket import pocket
 
@@ -87,6 +87,7 @@ def make_untrained(context: int) -> ShortcutWorld:
     that both ways of computing agree would say nothing.
     """
     config = pocket()
+    assert isinstance(config.tokenizer, ConvTokenizerConfig)
     torch.manual_seed(0)
     width = config.dynamics.stack.width
     world = ShortcutWorld(

@@ -21,6 +21,7 @@ EXTRAS = (
     "data",
     "diffusers",
     "ray",
+    "text",
     "sim",
     "minari",
     "dev",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from reverie.core.config import to_dict
@@ -20,6 +21,7 @@ from reverie.train.progress import Progress
 
 if TYPE_CHECKING:
     from reverie.parallel.shard import Scaling
+    from reverie.recipes.base import RunConfig
 
 EXIT_INTERRUPTED = 130
 _PLAIN_EVERY_S = 15.0
@@ -75,21 +77,23 @@ def train(
     --set dynamics.context=4 seed=1 --dry-run' prints what it would do.
 
     Args:
-        recipe: Name of the recipe: pocket, cartpole-dream, or one with -debug behind it.
+        recipe: Its name: pocket, pocket-gpu, small, full, release, cartpole-dream, or one + -debug.
         name: Name of the run; the recipe's by default. Another name begins another run.
         tasks: Tasks to learn instead of the recipe's own; 'reverie tasks list' shows all.
         settings: Fields of the config to change, by dotted path; --dry-run lists them all.
         runs: Folder of all runs.
         machine: What to run on.
-        dry_run: Print the whole config and stop.
+        dry_run: Print the whole config and, on the standard error, what the run would cost.
     """
-    from reverie.recipes.base import override
+    from reverie.recipes.base import RunConfig, override
 
     config = override(load_recipe(recipe)(tasks), parse_settings(settings))
     check, run = load_runner(config)
     check(config)
     if dry_run:
         print(json.dumps(to_dict(config), indent=1))
+        if isinstance(config, RunConfig):
+            print_cost(config, machine.device)
         return 0
     import torch
 
@@ -112,6 +116,30 @@ def train(
             terminal.say(str(stopped))
             return EXIT_INTERRUPTED
     return 0
+
+
+def print_cost(config: "RunConfig", device: str) -> None:
+    """Print what a run would cost, on the standard error: the config goes to the output."""
+    from reverie.parallel.ranks import choose_device
+    from reverie.recipes.cost import estimate
+
+    cost = estimate(config, choose_device(device))
+    table = Table("training", "parameters", "GFLOP/frame", "memory", "frames/s here", "time here")
+    for phase in cost.phases:
+        table.add_row(
+            phase.name,
+            f"{phase.parameters:,}",
+            f"{phase.flops_per_frame / 1e9:,.2f}",
+            f"{phase.state_gb:,.2f} GB + activations",
+            f"{phase.frames_per_s:,.1f}",
+            f"{phase.hours:,.1f} h",
+        )
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(
+        f"Up to {cost.data_frames:,} frames of data, {cost.disk_gb:,.1f} GB of disk; about "
+        f"{cost.hours:,.1f} hours of training as one process on {cost.device}."
+    )
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How much a device can hold."""
+"""How much a device can hold, and when it is done."""
 
 import torch
 
@@ -12,3 +12,9 @@ def fits_beside_training(num_bytes: int, device: torch.device) -> bool:
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return 2 * num_bytes <= free
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done what it was asked to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

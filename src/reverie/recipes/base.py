@@ -3,18 +3,20 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from reverie.collect.order import CollectOrder
 from reverie.collect.policies import POLICIES
-from reverie.core.config import replace_path
+from reverie.core.config import added, replace_path
 from reverie.core.errors import ConfigError
 from reverie.core.registry import unknown_name_message
 from reverie.envs.registry import task_spec
 from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.objective import ObjectiveConfig
+from reverie.models.language import LanguageSource
 from reverie.models.load import StoredPrecision
+from reverie.models.presets import TokenizerConfig
 from reverie.models.tokenizer.conv import ConvTokenizerConfig
 from reverie.recipes.evaluation import EvaluationOrder
 from reverie.train.dynamics import DynamicsTrainingConfig
@@ -22,6 +24,18 @@ from reverie.train.tokenizer import TokenizerTrainingConfig
 
 Recipe = Callable[[tuple[str, ...]], "RunConfig"]
 """Makes the config of a run for the given tasks; an empty tuple means the recipe's own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A further training of the dynamics, begun from the averaged weights of the one before."""
+
+    name: str
+    """Also the name of its folder."""
+    training: DynamicsTrainingConfig
+    objective: ObjectiveConfig
+    trains: Literal["everything", "heads"] = "everything"
+    """``heads`` leaves the transformer frozen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +49,7 @@ class RunConfig:
     """What is learned from."""
     held_out_episodes_per_task: int
     """Episodes that are collected from other seeds and never learned from."""
-    tokenizer: ConvTokenizerConfig
+    tokenizer: TokenizerConfig
     tokenizer_training: TokenizerTrainingConfig
     dynamics: DynamicsConfig
     heads: HeadsConfig
@@ -45,6 +59,17 @@ class RunConfig:
     """What is measured at the end, on fresh episodes; changing it repeats only that."""
     stored_precision: StoredPrecision = "float32"
     """Of the weights in the finished model's files; ``float16`` halves what is shipped."""
+    stages: tuple[Stage, ...] = added(())
+    """What follows the first training of the dynamics, in this order."""
+    language: LanguageSource = added("one-hot")
+    """What the agent tokens are told of a task."""
+    language_file: str = added("")
+    """For ``language=stored``: the JSON file of embeddings."""
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Name of the tokenizer in its registry."""
+        return "conv" if isinstance(self.tokenizer, ConvTokenizerConfig) else "causal"
 
 
 def check_run(config: RunConfig) -> None:
@@ -61,19 +86,14 @@ def check_run(config: RunConfig) -> None:
             f"{dynamics.num_latent_tokens} of {dynamics.num_latent_channels}. Set "
             f"dynamics.num_latent_tokens={tokens[0]} dynamics.num_latent_channels={tokens[1]}."
         )
-    size = (data.frame.height_px, data.frame.width_px)
-    if size != (tokenizer.frame_px, tokenizer.frame_px):
+    size, read, fields = (data.frame.height_px, data.frame.width_px), *_frame_size(tokenizer)
+    if size != read:
         raise ConfigError(
             f"The data has frames of {size[0]}x{size[1]}, the tokenizer reads "
-            f"{tokenizer.frame_px}x{tokenizer.frame_px}. Set data.frame.height_px, "
-            f"data.frame.width_px and tokenizer.frame_px alike."
+            f"{read[0]}x{read[1]}. Set data.frame.height_px, "
+            f"data.frame.width_px and {fields} alike."
         )
-    total_steps = config.dynamics_training.fit.total_steps
-    if config.objective.total_steps != total_steps:
-        raise ConfigError(
-            f"The objective is scheduled for {config.objective.total_steps} steps, the training "
-            f"has {total_steps}. Set objective.total_steps={total_steps} too."
-        )
+    _check_schedules(config)
     if dynamics.tasks != data.tasks:
         raise ConfigError(
             f"The dynamics knows the tasks {dynamics.tasks}, the data has {data.tasks}. Choose "
@@ -94,6 +114,35 @@ def check_run(config: RunConfig) -> None:
     _check_late_needs(config)
 
 
+def _frame_size(tokenizer: TokenizerConfig) -> tuple[tuple[int, int], str]:
+    if isinstance(tokenizer, ConvTokenizerConfig):
+        return (tokenizer.frame_px, tokenizer.frame_px), "tokenizer.frame_px"
+    size = (tokenizer.height_px, tokenizer.width_px)
+    return size, "tokenizer.height_px and tokenizer.width_px"
+
+
+def _check_schedules(config: RunConfig) -> None:
+    first = Stage(name="dynamics", training=config.dynamics_training, objective=config.objective)
+    names: list[str] = []
+    for stage in (first, *config.stages):
+        total_steps = stage.training.fit.total_steps
+        if stage.objective.total_steps != total_steps:
+            path = "objective" if stage is first else f"objective (of the stage '{stage.name}')"
+            raise ConfigError(
+                f"The objective is scheduled for {stage.objective.total_steps} steps, the "
+                f"training has {total_steps}. Set {path}.total_steps={total_steps} too."
+            )
+        if stage.name in names or stage.name in ("tokenizer", "latents", "data", "model", "report"):
+            raise ConfigError(f"Give every stage a name of its own, got '{stage.name}' again.")
+        names.append(stage.name)
+    if config.dynamics.embeds_tasks != (config.language != "one-hot"):
+        raise ConfigError(
+            f"language '{config.language}' and dynamics.embeds_tasks "
+            f"{config.dynamics.embeds_tasks} do not fit: a table of embeddings goes with every "
+            f"language but 'one-hot'."
+        )
+
+
 def _check_late_needs(config: RunConfig) -> None:
     """Refuse now what would otherwise be noticed only after some phases have been trained."""
     data = config.data
@@ -108,7 +157,7 @@ def _check_late_needs(config: RunConfig) -> None:
     }
     task = min(data.tasks, key=lambda name: longest[name])
     for phase in ("tokenizer_training", "dynamics_training"):
-        length = getattr(config, phase).window_length
+        length = getattr(config, phase).longest
         if length > longest[task]:
             raise ConfigError(
                 f"{phase}.window_length is {length}, and episodes of '{task}' have at most "

@@ -27,6 +27,7 @@ _COLUMNS = {
     "dream_fps": "dream frames/s",
 }
 _DONE = "done.json"
+_LOOKS = {"conv": "convolutional", "causal": "block-causal transformer"}
 
 
 def export_measured(
@@ -50,6 +51,7 @@ def export_measured(
     save_world_model(
         folder,
         world,
+        tokenizer_name=config.tokenizer_name,
         card=_card(config, {}),
         provenance=_provenance(config),
         precision=config.stored_precision,
@@ -68,6 +70,7 @@ def export_measured(
     save_world_model(
         folder,
         world,
+        tokenizer_name=config.tokenizer_name,
         card=_card(config, numbers),
         metrics=numbers,
         provenance=_provenance(config),
@@ -103,6 +106,10 @@ def _facts(world: ShortcutWorld, order: EvaluationOrder) -> dict[str, str]:
     }
 
 
+def _policy(config: RunConfig) -> str:
+    return " and a cloned policy" if config.heads.num_policy_distances else ""
+
+
 def _provenance(config: RunConfig) -> dict[str, Any]:
     return {"recipe": config.recipe, "seed": config.seed, "config": to_dict(config)}
 
@@ -115,8 +122,8 @@ def _card(config: RunConfig, numbers: Mapping[str, Any]) -> str:
         "",
         f"A world model of {len(data.tasks)} tasks at "
         f"{data.frame.height_px}x{data.frame.width_px}: "
-        f"a convolutional tokenizer and a shortcut-forcing transformer with reward and continue "
-        f"heads.",
+        f"a {_LOOKS[config.tokenizer_name]} tokenizer and a shortcut-forcing transformer with "
+        f"reward and continue heads{_policy(config)}.",
         "",
         f"- Made by: `reverie train {config.recipe}`, seed {config.seed}; the whole config is in "
         f"`model.json`.",

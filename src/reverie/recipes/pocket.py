@@ -119,7 +119,7 @@ def pocket_gpu(tasks: tuple[str, ...] = ()) -> RunConfig:
     dreams of the model's own; some episodes hold their actions, as keys and planners do.
     """
     base = pocket(tasks)
-    tokenizer = replace(base.tokenizer, channels=(32, 64, 128, 128))
+    tokenizer = ConvTokenizerConfig(channels=(32, 64, 128, 128))
     steps = {"tokenizer": 15_000, "dynamics": 2_000}
     return replace(
         base,

@@ -7,13 +7,19 @@ from reverie.core.registry import Registry
 
 RECIPES = Registry(
     "recipe",
-    "Known recipes: pocket, pocket-gpu, cartpole-dream, takecover-dream, carracing, and each with "
-    "-debug behind it",
+    "Known recipes: pocket, pocket-gpu, small, full, release, cartpole-dream, takecover-dream, "
+    "carracing, and each with -debug behind it",
 )
 RECIPES.add("pocket", "reverie.recipes.pocket:pocket")
 RECIPES.add("pocket-gpu", "reverie.recipes.pocket:pocket_gpu")
 RECIPES.add("pocket-debug", "reverie.recipes.pocket:debug")
 RECIPES.add("pocket-gpu-debug", "reverie.recipes.pocket:pocket_gpu_debug")
+RECIPES.add("small", "reverie.recipes.large:small")
+RECIPES.add("small-debug", "reverie.recipes.large:small_debug")
+RECIPES.add("full", "reverie.recipes.large:full")
+RECIPES.add("full-debug", "reverie.recipes.large:full_debug")
+RECIPES.add("release", "reverie.recipes.large:release")
+RECIPES.add("release-debug", "reverie.recipes.large:release_debug")
 RECIPES.add("cartpole-dream", "reverie.recipes.cartpole:cartpole_dream")
 RECIPES.add("cartpole-dream-debug", "reverie.recipes.cartpole:debug")
 RECIPES.add("takecover-dream", "reverie.recipes.world_models:takecover_dream")

@@ -18,10 +18,12 @@ from reverie.core.config import to_dict
 from reverie.core.registry import require_extra
 from reverie.core.seeds import child_seed
 from reverie.data.store import EpisodeStore
+from reverie.envs.registry import task_spec
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.objective import DynamicsObjective
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.tokenizer.conv import ConvTokenizer
+from reverie.models.language import make_language_table
+from reverie.models.tokenizer import TOKENIZERS
 from reverie.recipes.base import RunConfig, check_run
 from reverie.recipes.export import export_measured
 from reverie.recipes.hooks import dynamics_hooks, tokenizer_hooks
@@ -143,9 +145,9 @@ def _train_tokenizer(
     held_out: EpisodeStore,
     places: Places,
     around: Surroundings,
-) -> ConvTokenizer:
+) -> Any:
     with _seeded(child_seed(config.seed, "tokenizer", "weights")):
-        tokenizer = ConvTokenizer(config.tokenizer)
+        tokenizer = TOKENIZERS.load(config.tokenizer_name)(config.tokenizer)
     train_tokenizer(
         tokenizer.to(around.ranks.device),
         store,
@@ -159,7 +161,7 @@ def _train_tokenizer(
 
 def _train_dynamics(
     config: RunConfig,
-    tokenizer: ConvTokenizer,
+    tokenizer: Any,
     store: EpisodeStore,
     held_out: EpisodeStore,
     places: Places,
@@ -173,8 +175,15 @@ def _train_dynamics(
             config.objective,
             latent_limit=1 / tokenizer.spec.scale,
         )
+    _teach_language(objective, config, around)
     objective.to(around.ranks.device)
-    world = ShortcutWorld(tokenizer, objective.net, objective.reward_head, objective.continue_head)
+    world = ShortcutWorld(
+        tokenizer,
+        objective.net,
+        objective.reward_head,
+        objective.continue_head,
+        objective.policy_head,
+    )
     hooks = [
         _at_trained_steps(hook, world, config)
         for hook in dynamics_hooks(world, held_out, places.pictures)
@@ -188,7 +197,36 @@ def _train_dynamics(
         around=around,
         hooks=hooks,
     )
+    for index, stage in enumerate(config.stages):
+        objective.config = stage.objective
+        objective.requires_grad_(True)
+        objective.net.requires_grad_(stage.trains == "everything")
+        folder = PhaseFolder(
+            path=places.root / stage.name, config=_dynamics_config(config, num_stages=index + 1)
+        )
+        train_dynamics(
+            objective,
+            store,
+            latents,
+            stage.training,
+            folder=folder,
+            around=replace(around, seed=child_seed(config.seed, stage.name)),
+            hooks=hooks,
+        )
     return world.eval().requires_grad_(False)
+
+
+def _teach_language(objective: DynamicsObjective, config: RunConfig, around: Surroundings) -> None:
+    """Lay the table of instruction embeddings into the network, and say what made it."""
+    table = make_language_table(
+        config.language,
+        {name: task_spec(name).instruction for name in config.data.tasks},
+        width=config.dynamics.language_dim,
+        file=Path(config.language_file) if config.language_file else None,
+    )
+    if table is not None:
+        objective.net.task_embeddings.copy_(table.embeddings)
+        around.audience.say(f"{config.recipe}: instructions embedded by {table.made_by}")
 
 
 def _at_trained_steps(hook: Hook, world: ShortcutWorld, config: RunConfig) -> Hook:
@@ -222,8 +260,11 @@ def _tokenizer_config(config: RunConfig) -> dict[str, Any]:
     return _without_clocks({name: whole[name] for name in names})
 
 
-def _dynamics_config(config: RunConfig) -> dict[str, Any]:
-    whole = to_dict(config)
+def _dynamics_config(config: RunConfig, num_stages: int = 0) -> dict[str, Any]:
+    """Return what the result depends on after so many stages; later ones do not matter."""
+    whole = to_dict(replace(config, stages=config.stages[:num_stages]))
+    for stage in whole.get("stages", ()):
+        stage["training"]["fit"] = {"total_steps": stage["training"]["fit"]["total_steps"]}
     whole.pop("held_out_episodes_per_task")
     whole.pop("evaluation")
     whole.pop("stored_precision")

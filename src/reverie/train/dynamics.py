@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
 from reverie.core.seeds import child_seed
 from reverie.data.latents import LatentCache
@@ -50,17 +51,20 @@ class DynamicsTrainingConfig:
     """Windows per step, divided among the ranks."""
     window_length: int = 12
     """Frames per window; longer than the context, so that windows that have slid are trained."""
-    long_length: int = 0
+    long_length: int = added(0)
     """Frames of the longer windows that some batches have instead; 0: all have one length."""
-    long_share: float = 0.1
+    long_share: float = added(0.1)
     """Share of the batches that are long (public runs: 0.1)."""
-    long_tail: float = 0.1
+    long_tail: float = added(0.1)
     """Share of the run, at its end, in which all batches are long."""
     task_weights: dict[str, float] = field(default_factory=dict)
     """How often each task is drawn, relative to the others; empty draws all tasks alike."""
     weights_file: str | None = None
     """Weights of tasks or episodes, as ``reverie data weights`` writes; instead of
     ``task_weights``."""
+    strategy: Literal["tasks", "windows"] = added("tasks")
+    """``tasks``: coverage-aware, every task as often as any other. ``windows``: every frame as
+    often as any other, so that long and frequent episodes come more often."""
     precision: Precision = "float32"
     """``auto`` doubles the speed on CPUs and GPUs with bfloat16 instructions."""
 
@@ -138,7 +142,10 @@ def prepare_dynamics(
     run_config: dict[str, Any],
     around: Surroundings,
 ) -> Training:
-    """Put objective, optimiser, sampler and generator together, at step 0."""
+    """Put objective, optimiser, sampler and generator together, at step 0.
+
+    Parts of the objective that need no gradient stay as they are.
+    """
     ranks, net_config = around.ranks, objective.net.config
     if config.longest <= net_config.context:
         raise ConfigError(
@@ -179,6 +186,7 @@ def _make_sampler(
             {name: value for name, value in config.task_weights.items() if name not in absent},
             around.folder,
             weights_file=config.weights_file,
+            strategy=config.strategy,
             batch_size=batch_size,
             seed=child_seed(around.seed, "dynamics", "windows", *names),
             ranks=around.ranks,

@@ -17,7 +17,7 @@ from reverie.core.errors import CheckpointError, ConfigError
 from reverie.core.files import atomic_path, file_digest, write_json
 from reverie.core.metrics import MetricWriter
 from reverie.core.seeds import child_seed
-from reverie.data.sampling import SamplerConfig, WindowSampler
+from reverie.data.sampling import SamplerConfig, Strategy, WindowSampler
 from reverie.data.windows import WindowList
 from reverie.parallel.checkpoint import CheckpointFolder, check_tensors_fit
 from reverie.parallel.ranks import Ranks
@@ -141,12 +141,13 @@ def make_sampler(
     folder: Path,
     *,
     weights_file: str | None = None,
+    strategy: Strategy = "tasks",
     batch_size: int,
     seed: int,
     ranks: Ranks,
 ) -> WindowSampler:
-    """Draw this rank's windows by task: alike, by weights (left in the folder), or by a file."""
-    config = SamplerConfig(batch_size=ranks.share(batch_size), seed=seed)
+    """Draw this rank's windows: by a strategy, by weights (left in the folder), or by a file."""
+    config = SamplerConfig(strategy=strategy, batch_size=ranks.share(batch_size), seed=seed)
     if weights_file is not None:
         config = replace(config, strategy="weighted", weights_file=weights_file)
     elif weights:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
 from reverie.core.seeds import child_seed
 from reverie.data.latents import FrameCache
@@ -60,8 +61,13 @@ class TokenizerTrainingConfig:
     """Weights of tasks or episodes, as ``reverie data weights`` writes; instead of
     ``task_weights``."""
 
-    precision: Precision = "float32"
+    precision: Precision = added("float32")
     """``auto`` multiplies matrices in bfloat16 where the hardware does so natively."""
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest windows."""
+        return self.window_length
 
     def __post_init__(self) -> None:
         """Refuse empty batches."""

@@ -1,6 +1,8 @@
 """What is read off the agent tokens: reward, continuation, actions, several distances ahead."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -10,11 +12,14 @@ from torch.nn import functional
 
 from reverie.core.config import added
 from reverie.core.errors import ConfigError
+from reverie.models.dynamics.actions import Actions, BinnedActions, NormalActions
 from reverie.nn.distributions import TwoHot
 from reverie.nn.mlp import SwiGLU
 from reverie.nn.norm import RMSNorm
 from reverie.nn.quirks import NATIVE, Quirks
 
+MIN_STD = 0.1
+"""Smallest std that a policy may learn."""
 ZERO_BIN_BIAS = 5.0
 """Initial logit of the zero-reward bin; the others start at its negative."""
 
@@ -39,6 +44,13 @@ class HeadsConfig:
     has_continue: bool = added(True)
     num_policy_distances: int = added(0)
     """Actions that the policy head predicts: those that lead to the next frames. 0: no head."""
+    policy: Literal["normal", "binned"] = added("normal")
+    """``normal``: mean and std per lane. ``binned``: 41 values per lane; can hold several modes,
+    and gave the only published gain of imagination training on continuous control."""
+    policy_std: float | None = added(0.2)
+    """Of ``normal``; None learns one per lane and frame, in [0.1, 1]."""
+    num_action_bins: int = added(41)
+    """Of ``binned``."""
     quirks: Quirks = added(NATIVE)
     """What published weights do otherwise."""
 
@@ -161,24 +173,71 @@ class ContinueHead(nn.Module):
 
 
 class PolicyHead(nn.Module):
-    """What an expert would do next: one deterministic action in [-1, 1] per distance."""
+    """What the players of the data would do next: actions in [-1, 1], one per distance."""
 
     def __init__(self, width: int, config: HeadsConfig, action_width: int) -> None:
-        """Start at the zero action."""
+        """Start at the zero action, or at even odds."""
         super().__init__()
-        self.config = config
+        self.config, self.action_width = config, action_width
         self.trunk = Trunk(width, config)
-        self.out = nn.Linear(width, config.num_policy_distances * action_width)
+        per_lane = config.num_action_bins if config.policy == "binned" else 1
+        if config.policy == "normal" and config.policy_std is None:
+            per_lane = 2
+        self.out = nn.Linear(width, config.num_policy_distances * action_width * per_lane)
         with torch.no_grad():
             self.out.weight.zero_()
             self.out.bias.zero_()
 
     def forward(self, agents: Float[Tensor, "b t g m"]) -> Float[Tensor, "b t k a"]:
-        """Return the actions that lead to frames t + 1, t + 2, … for each frame t."""
+        """Return the mean actions that lead to frames t + 1, t + 2, … for each frame t."""
+        return self.distribution(agents).mean
+
+    def distribution(self, agents: Float[Tensor, "b t g m"]) -> Actions:
+        """Return how likely each action is that leads to frames t + 1, t + 2 and so on."""
         trunk = self.trunk(agents)
         with torch.autocast(trunk.device.type, enabled=False):
-            lanes = torch.tanh(self.out(trunk.float()))
-        return rearrange(lanes, "b t (k a) -> b t k a", k=self.config.num_policy_distances)
+            raw = self.out(trunk.float())
+        count, config = self.config.num_policy_distances, self.config
+        lanes = rearrange(raw, "b t (k a n) -> b t k a n", k=count, a=self.action_width)
+        if config.policy == "binned":
+            return BinnedActions(lanes)
+        mean = torch.tanh(lanes[..., 0])
+        if config.policy_std is not None:
+            return NormalActions(mean, torch.full_like(mean, config.policy_std))
+        return NormalActions(mean, MIN_STD + (1 - MIN_STD) * torch.sigmoid(lanes[..., 1]))
+
+    def loss(
+        self,
+        agents: Float[Tensor, "b t g m"],
+        prev_actions: Float[Tensor, "b t a"],
+        mask: Float[Tensor, "b a"],
+        seen: Bool[Tensor, "b t"],
+    ) -> Float[Tensor, ""]:
+        """Return how much less likely the taken actions are than any could be; never negative.
+
+        The negative log-probability up to a constant, which keeps its running scale away from 0.
+
+        Args:
+            agents: Agent features.
+            prev_actions: Actions that led to the frames; distance k from frame t is the action
+                taken from frame t + k, which led to frame t + k + 1.
+            mask: Lanes that exist.
+            seen: False where no action led to the frame.
+        """
+        index = torch.arange(seen.shape[1] + 1, device=seen.device)[1:]
+        _, valid = ahead(seen.float(), seen, self.config.num_policy_distances + 1)
+        index = index[:, None] + torch.arange(valid.shape[2] - 1, device=seen.device)
+        taken = prev_actions[:, index.clamp_max(seen.shape[1] - 1)]
+        chances = self.distribution(agents).log_prob(taken, mask[:, None, None])
+        highest = self._highest_log_prob * mask.sum(dim=-1)
+        return masked_mean(highest[:, None, None] - chances, valid[:, :, 1:])
+
+    @property
+    def _highest_log_prob(self) -> float:
+        if self.config.policy == "binned":
+            return 0.0
+        std = MIN_STD if self.config.policy_std is None else self.config.policy_std
+        return -math.log(std) - 0.5 * math.log(2 * math.pi)
 
 
 def ahead(

@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 from reverie.core.batch import Batch
 from reverie.core.errors import ConfigError
-from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, RewardHead, masked_mean
+from reverie.models.dynamics.heads import (
+    ContinueHead,
+    HeadsConfig,
+    PolicyHead,
+    RewardHead,
+    masked_mean,
+)
 from reverie.models.dynamics.net import DynamicsNet, FrameInputs
 from reverie.models.dynamics.paired import PairedWindows
 from reverie.models.dynamics.precondition import Guess
@@ -126,9 +132,12 @@ class DynamicsObjective(nn.Module):
         width = net.config.stack.width
         self.reward_head = RewardHead(width, heads)
         self.continue_head = ContinueHead(width, heads)
-        self.heads_config = heads
+        self.heads_config, self.policy_head = heads, None
         self.flow = ShortcutFlow(config=net.config.shortcut)
         self.flow_rms, self.reward_rms, self.continue_rms = RunningRms(), RunningRms(), RunningRms()
+        if heads.num_policy_distances:
+            self.policy_head = PolicyHead(width, heads, net.config.action_width)
+            self.policy_rms = RunningRms()
 
     def forward(
         self, latents: Float[Tensor, "b t n d"], batch: Batch, *, step: int, rng: torch.Generator
@@ -166,7 +175,9 @@ class DynamicsObjective(nn.Module):
         return LossReport(total, terms)
 
     def _has_heads(self, step: int) -> bool:
-        return step >= self.config.first_head_step and self.net.config.num_agents > 0
+        config = self.config
+        has_rows = config.head_fraction > 0 or config.paired_fraction > 0
+        return has_rows and step >= config.first_head_step and self.net.config.num_agents > 0
 
     def _single_rows(
         self,
@@ -389,4 +400,10 @@ class DynamicsObjective(nn.Module):
             ends = self.continue_head.loss(agents, batch.is_terminal[rows], seen)
             terms["continue"] = ends.detach()
             total = total + self.continue_rms(ends)
+        if self.policy_head is not None:
+            policy = self.policy_head.loss(
+                agents, batch.prev_actions[rows], batch.action_mask[rows], ~batch.is_first[rows]
+            )
+            terms["policy"] = policy.detach()
+            total = total + self.policy_rms(policy)
         return total
