@@ -1,9 +1,8 @@
 """Episodes of a task for a model that does not know it yet: curious ones, or any behaviour's."""
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from reverie.envs.registry import make_env
 from reverie.evaluate.reconstruction import real_motion
 from reverie.models.api import WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
+from reverie.parallel.pool import make_pool
 from reverie.parallel.precision import Precision, autocast
 from reverie.recipes.finetune import load_extended
 from reverie.recipes.planning import flow_steps
@@ -82,15 +82,9 @@ def explore(jobs: Sequence[ExploreJob], *, num_workers: int) -> Iterator[Explore
         for job in jobs:
             yield _play(job)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, len(jobs)), mp_context=context) as pool:
-        for finished in as_completed([pool.submit(_play_alone, job) for job in jobs]):
+    with make_pool(min(num_workers, len(jobs))) as pool:
+        for finished in as_completed([pool.submit(_play, job) for job in jobs]):
             yield finished.result()
-
-
-def _play_alone(job: ExploreJob) -> ExploreJob:
-    torch.set_num_threads(1)
-    return _play(job)
 
 
 @cache

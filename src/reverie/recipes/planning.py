@@ -5,9 +5,8 @@ it can be killed at any time.
 """
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -35,6 +34,7 @@ from reverie.hallucination.thresholds import checkpoint_digest
 from reverie.models.api import WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import load_world_model
+from reverie.parallel.pool import make_pool
 from reverie.parallel.precision import Precision, autocast
 from reverie.planning.optimisers import SearchConfig
 from reverie.planning.plan import PlanConfig, imagine
@@ -193,19 +193,13 @@ def _play_all(jobs: Sequence[_Job], num_workers: int) -> Iterator[PlannedEpisode
     if min(num_workers, len(jobs)) < 2:  # noqa: PLR2004 - one process needs no pool
         yield from map(_play, jobs)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, len(jobs)), mp_context=context) as pool:
+    with make_pool(min(num_workers, len(jobs))) as pool:
         try:
-            for finished in as_completed([pool.submit(_play_alone, job) for job in jobs]):
+            for finished in as_completed([pool.submit(_play, job) for job in jobs]):
                 yield finished.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _play_alone(job: _Job) -> PlannedEpisode:
-    torch.set_num_threads(1)
-    return _play(job)
 
 
 @cache
