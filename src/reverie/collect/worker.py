@@ -77,6 +77,8 @@ def run_worker(connection: Connection, store_path: Path) -> None:
     """Play what arrives on the connection until None does, or the parent is gone."""
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Mesa draws with as many threads as there are cores, and so would every other worker.
+    os.environ.setdefault("LP_NUM_THREADS", "1")
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     player = ItemPlayer(EpisodeStore.open(store_path))
     try:

@@ -1,6 +1,9 @@
 """CartPole, CarRacing, TakeCover and CoinRun: choices, ends, scores, frames."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +84,28 @@ def test_doom_leaves_no_files_and_no_process_behind() -> None:
     assert len(results) == round(results[-1].info["score"] * 2100)
     env.close()
     assert set(Path.cwd().iterdir()) == before
+
+
+def test_doom_does_not_outlive_a_killed_process() -> None:
+    pytest.importorskip("vizdoom")
+    code = """
+from reverie.envs.registry import make_env
+env = make_env("VizdoomTakeCover-v1")
+from reverie.envs.domains.classics.take_cover import _doom_processes
+print(*_doom_processes(), flush=True)
+input()
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        doom = process.stdout.readline().split()
+        process.kill()
+    assert len(doom) == 1
+    path = Path("/proc") / doom[0].decode()
+    deadline = time.monotonic() + 20
+    while path.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not path.exists()
 
 
 def test_doom_moves_the_player_both_ways_and_repeats_a_seed() -> None:

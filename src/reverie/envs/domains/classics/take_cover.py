@@ -1,7 +1,9 @@
 """ViZDoom's TakeCover: monsters throw fireballs; staying alive pays."""
 
 import contextlib
+import os
 import shutil
+import subprocess
 import tempfile
 import weakref
 from pathlib import Path
@@ -42,11 +44,13 @@ class TakeCover:
         game.set_available_game_variables(list(_VARIABLES))
         game.set_objects_info_enabled(True)
         # Doom makes a folder wherever it is started.
+        others = _doom_processes()
         with contextlib.chdir(folder):
             game.init()
+        watcher = _watch(_doom_processes() - others)
         self._game = game
         # Doom writes into its folder when it ends, at the exit of the interpreter too.
-        self._end = weakref.finalize(self, _end, game, folder)
+        self._end = weakref.finalize(self, _end, game, folder, watcher)
         self._begin(0)
 
     def reset(self, rng: np.random.Generator) -> None:
@@ -130,6 +134,27 @@ def _state_values(now: vizdoom.GameState) -> Float32[np.ndarray, " n"]:
     return np.concatenate([player, slots.ravel()]).astype(np.float32)
 
 
-def _end(game: vizdoom.DoomGame, folder: str) -> None:
+def _doom_processes() -> set[str]:
+    """Return the ids of the Doom processes below this one; none where there is no /proc."""
+    lists = Path("/proc/self/task").glob("*/children")
+    children = {child for file in lists for child in file.read_text().split()}
+    return {child for child in children if Path(f"/proc/{child}/comm").read_text() == "vizdoom\n"}
+
+
+def _watch(dooms: set[str]) -> subprocess.Popen[bytes]:
+    """Start a shell that ends Doom when this process is gone: Doom itself would play on alone."""
+    loop = 'while kill -0 "$0"; do sleep 1; done; kill -9 "$@"'
+    return subprocess.Popen(
+        ["sh", "-c", loop, str(os.getpid()), *sorted(dooms)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _end(game: vizdoom.DoomGame, folder: str, watcher: subprocess.Popen[bytes]) -> None:
+    watcher.kill()
+    watcher.wait()
     game.close()
     shutil.rmtree(folder, ignore_errors=True)
