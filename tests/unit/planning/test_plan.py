@@ -240,11 +240,19 @@ def test_weighted_gauges_add_up() -> None:
 
 
 def test_a_ramp_turns_a_reading_into_a_doubt_between_zero_and_one() -> None:
-    readings = torch.tensor([0.1, 0.2, 0.3, 0.5])
-    doubt = gauges.ramp(lambda *_: readings, low=0.2, high=0.4)
-    assert torch.allclose(doubt(None, None), torch.tensor([0.0, 0.0, 0.5, 1.0]))  # type: ignore[arg-type]
+    doubt = gauges.ramp(first_lane, low=0.4, high=0.6)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def spy(world: Any, context: Any) -> Tensor:
+        seen.append((first_lane(world, context), doubt(world, context)))
+        return seen[-1][1]
+
+    decide(spy)
+    readings, doubts = (torch.cat(column) for column in zip(*seen, strict=True))
+    assert torch.allclose(doubts, ((readings - 0.4) / 0.2).clamp(0, 1), atol=1e-6)
+    assert doubts.min() == 0.0 and doubts.max() == 1.0
     with pytest.raises(ConfigError, match="A ramp rises from low to high, got 0.4 and 0.2"):
-        gauges.ramp(lambda *_: readings, low=0.4, high=0.2)
+        gauges.ramp(first_lane, low=0.4, high=0.2)
 
 
 def test_plans_that_do_not_fit_together_are_refused() -> None:
