@@ -19,6 +19,8 @@ from reverie.core.errors import DataError, ReverieError
 MAX_PICKLE_BYTES = 64 << 20
 """A description longer than this is none; numbers lie outside of it."""
 
+_FIRST_RECORD, _LAST_RECORD, _LAST_RECORD_BYTES = b"PK\3\4", b"PK\5\6", 22
+
 Marker = tuple[Callable[..., Any], str]
 """A harmless local stand-in, and the full name that a pickle calls it by."""
 
@@ -67,6 +69,13 @@ def _check_archive(path: Path, error: type[ReverieError]) -> None:
         size = path.stat().st_size
     except OSError as problem:
         raise error(f"'{path}' cannot be read: {problem.strerror or problem}.") from problem
+    with path.open("rb") as stream:
+        start = stream.read(len(_FIRST_RECORD))
+        stream.seek(max(size - _LAST_RECORD_BYTES, 0))
+        end = stream.read()
+    # A zip reader forgives what stands before or behind the archive; here it means damage.
+    if start != _FIRST_RECORD or end[:4] != _LAST_RECORD or end[-2:] != b"\0\0":
+        raise error(f"'{path}' is damaged, truncated or no torch file. Download it again.")
     try:
         with zipfile.ZipFile(path) as archive:
             for item in archive.infolist():
