@@ -161,13 +161,19 @@ def _collect_with(
     for worker in crew:
         _give_next(worker, todo)
     while any(worker.item for worker in crew):
-        busy = {worker.connection: worker for worker in crew if worker.item is not None}
-        for ready in wait(list(busy)):
-            worker = busy[ready]  # type: ignore[index]
+        # The end of a process is waited for too: a child that a simulator started may hold the pipe
+        # open after its worker is gone.
+        busy: dict[object, _Worker] = {}
+        for worker in crew:
+            if worker.item is not None:
+                busy |= {worker.connection: worker, worker.process.sentinel: worker}
+        for ready in wait(cast("list[Connection | int]", list(busy))):
+            worker = busy[ready]
             item = worker.item
-            assert item is not None, "only busy workers are waited for"
+            if item is None:  # settled in this round, by the other of its two handles
+                continue
             try:
-                result = worker.connection.recv()
+                result = _receive(worker)
             except (EOFError, ConnectionError):
                 _replace_dead(worker, store, tally, todo)
             else:
@@ -178,6 +184,12 @@ def _collect_with(
         for worker in crew:
             if worker.item is None:
                 _give_next(worker, todo)
+
+
+def _receive(worker: _Worker) -> ItemResult:
+    if not worker.connection.poll():
+        raise EOFError("the process ended without a word")
+    return worker.connection.recv()
 
 
 def _settle(result: ItemResult, todo: deque[OrderItem], tally: _Tally) -> None:

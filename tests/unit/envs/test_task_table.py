@@ -47,3 +47,10 @@ def test_tasks_outside_the_table_are_marked_so() -> None:
 def test_the_four_classics_are_there() -> None:
     assert set(CLASSICS) <= set(task_names())
     assert all(task_spec(name).domain == "classics" for name in CLASSICS)
+
+
+def test_210_tasks_of_the_benchmark_are_registered_and_17_wait_for_assets() -> None:
+    listed = [row["task"] for row in rows()]
+    assert len(listed) == 210
+    assert set(listed) <= set(task_names())
+    assert sum(task_spec(name).assets is not None for name in listed) == 17
