@@ -20,7 +20,6 @@ from reverie.recipes.training import Places, run
 from reverie.train.phase import Surroundings
 from tests.support.tiny import write_tiny_store
 
-NUM_KILLS = 10
 ENDLESS = 100_000
 
 
@@ -79,12 +78,13 @@ def newest_step(folder: Path) -> int:
     return 0 if snapshot is None else snapshot.step
 
 
+@pytest.mark.parametrize("num_kills", [10, pytest.param(50, marks=pytest.mark.long)])
 def test_kill_at_random_moments_never_loses_a_reported_checkpoint(
-    launcher: Launcher, tmp_path: Path
+    launcher: Launcher, tmp_path: Path, num_kills: int
 ) -> None:
     rng = random.Random(0)
     reported = 0
-    for _ in range(NUM_KILLS):
+    for _ in range(num_kills):
         launcher.start(tmp_path / "run", ENDLESS)
         begun = int(launcher.hear("begins"))
         assert begun >= reported, "it did not resume from the last reported checkpoint"
