@@ -34,8 +34,12 @@ STATES_PER_WEIGHT = 5
 BYTES = 4
 BYTES_PER_STORED_PIXEL = 0.03
 """Lossless strips of MiniArcade at 224x224 take at most 4.5 KB a frame; natural scenes more."""
-_MAX_PROBED_FRAMES = 96
-_NUM_TIMED = 2
+_PROBED_LENGTH = {"cpu": 3}
+"""Frames of a window that is timed on a CPU, which should take seconds, not minutes."""
+_MIN_ROWS = 4
+"""As few as can be divided among all kinds of rows."""
+_MAX_ROWS = 16
+_NUM_TIMED = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +55,7 @@ class PhaseCost:
     state_gb: float
     """Weights, gradients, optimiser and averages; activations come on top."""
     frames_per_s: float
-    """Measured here with a batch of at most 96 frames."""
+    """Measured here, on a small batch."""
     hours: float
 
 
@@ -135,9 +139,10 @@ def _shallow(stack: StackConfig, periods: int) -> StackConfig:
 
 def _measure_tokenizer(config: RunConfig, device: torch.device) -> _Sample:
     training, whole = config.tokenizer_training, config.tokenizer
-    rows = max(1, min(training.batch_size, _MAX_PROBED_FRAMES // training.window_length))
+    length = min(training.window_length, _PROBED_LENGTH.get(device.type, training.window_length))
+    rows = 1 if device.type == "cpu" else min(training.batch_size, _MAX_ROWS)
     size = (config.data.frame.height_px, config.data.frame.width_px, 3)
-    frames = torch.zeros((rows, training.window_length, *size), dtype=torch.uint8, device=device)
+    frames = torch.zeros((rows, length, *size), dtype=torch.uint8, device=device)
     rng = torch.Generator(device).manual_seed(0)
 
     def measure(periods: int) -> _Sample:
@@ -150,7 +155,7 @@ def _measure_tokenizer(config: RunConfig, device: torch.device) -> _Sample:
         return _sample(
             objective,
             lambda: objective(frames, rng=rng).total,
-            num_frames=rows * training.window_length,
+            num_frames=rows * length,
             precision=training.precision,
         )
 
@@ -162,8 +167,8 @@ def _measure_tokenizer(config: RunConfig, device: torch.device) -> _Sample:
 
 def _measure_dynamics(config: RunConfig, device: torch.device) -> _Sample:
     training, net = config.dynamics_training, config.dynamics
-    length = training.window_length
-    rows = max(4, min(training.batch_size, _MAX_PROBED_FRAMES // length))
+    length = min(training.window_length, _PROBED_LENGTH.get(device.type, training.window_length))
+    rows = _MIN_ROWS if device.type == "cpu" else _MAX_ROWS
     latents = torch.zeros(
         rows, length, net.num_latent_tokens, net.num_latent_channels, device=device
     )
