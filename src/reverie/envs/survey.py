@@ -196,10 +196,18 @@ def _run_group(
 
 
 def _serve_group(connection: Connection, names: tuple[str, ...], config: SurveyConfig) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update({name: os.environ.get(name, value) for name, value in _ONE_THREAD.items()})
     for name in names:
         connection.send(run_one(name, config))
     connection.close()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def summary(outcomes: Sequence[TaskOutcome]) -> dict[str, Any]:
