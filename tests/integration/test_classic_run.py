@@ -10,12 +10,15 @@ from reverie.core.errors import ConfigError
 from reverie.core.metrics import read_metrics
 from reverie.data.store import EpisodeStore
 from reverie.models.families import load_any_world, load_controller_of
+from reverie.recipes.classic_base import ClassicRunConfig
 from reverie.recipes.classic_training import run_classic
 from reverie.recipes.registry import RECIPES, load_recipe, load_runner
 from reverie.train.phase import Surroundings
 
 TWINS = [
-    name for name in RECIPES.names() if name.endswith("-debug") and not name.startswith("pocket")
+    name
+    for name in RECIPES.names()
+    if name.endswith("-debug") and isinstance(load_recipe(name)(()), ClassicRunConfig)
 ]
 
 

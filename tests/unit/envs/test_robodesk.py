@@ -1,5 +1,6 @@
 """The desk obeys its library, and its library obeys the fence around the global generator."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -20,6 +21,17 @@ def desk(request: pytest.FixtureRequest) -> Iterator[GameEnv]:
     env.close()
 
 
+def test_making_a_desk_imports_no_old_gym() -> None:
+    code = (
+        "import sys; from reverie.core.types import FrameSpec; "
+        "from reverie.envs.registry import make_env; "
+        "make_env('rd-push-green', frame_spec=FrameSpec(height_px=32, width_px=32)).close(); "
+        "assert 'gym' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_fence_repeats_its_draws_and_leaves_no_trace() -> None:
     np.random.seed(1)
     kept = np.random.get_state()[1].copy()
@@ -34,7 +46,6 @@ def test_the_fence_repeats_its_draws_and_leaves_no_trace() -> None:
 
 @pytest.mark.parametrize("desk", ["rd-push-green"], indirect=True)
 def test_the_expert_pushes_the_button_and_holds_it(desk: GameEnv) -> None:
-    assert "gym" not in sys.modules
     expert = make_expert("rd-push-green")
     desk.reset(3)
     expert.start(desk, np.random.default_rng(0))

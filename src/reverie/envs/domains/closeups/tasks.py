@@ -15,5 +15,6 @@ TASKS = (
         can_terminate=True,
         split="extra",
         factory="reverie.envs.domains.closeups.cartpole:make_env",
+        expert="reverie.envs.domains.closeups.cartpole:make_expert",
     ),
 )
