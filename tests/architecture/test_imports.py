@@ -8,12 +8,12 @@ from tests.support.shared import REPOSITORY
 PACKAGE = REPOSITORY / "src" / "reverie"
 
 
-DRAWING_VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
+DRAWING = {"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl"}
+"""Chosen before, as our factories do: where nothing is chosen, dm_control sets them on import."""
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    # Tests before this one may have chosen a way to draw; simulators answer by setting more.
-    environment = {k: v for k, v in os.environ.items() if k not in DRAWING_VARIABLES}
+    environment = {**os.environ, **DRAWING}
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
     )
@@ -61,8 +61,10 @@ def test_simulators_import_no_torch() -> None:
 
 IMPORT_ALL = """
 import importlib, os
-# What others do on import is theirs: gymnasium sets a variable for pygame.
+# What others do on import is theirs: gymnasium sets a variable for pygame, dm_control and ManiSkill
+# set some for their drivers.
 import cv2, gymnasium, matplotlib, numpy, pygame, sklearn, torch, uvicorn
+import dm_control.suite, mani_skill.envs
 
 def visible():
     seeds = (numpy.random.get_state()[1].tolist(), torch.initial_seed())
