@@ -182,9 +182,10 @@ def reprefilled(
         padded[:, None].to(world.device), state.action_mask, told, state.language
     )
 
+    new = world.net.prepare(inputs, position, past)
+
     def denoise(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
-        labels = Labels(level, exponent)
-        return world.net.step(z[:, 0], labels, inputs, position, past)[0][:, None]
+        return world.net.step(z[:, 0], Labels(level, exponent), new)[0][:, None]
 
     start = world.draw_noise(1, rng).start[:, None]
     return world.flow.integrate(denoise, start, world.num_flow_steps, world.latent_limit)

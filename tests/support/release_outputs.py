@@ -99,12 +99,13 @@ def cached_pass(net: DynamicsNet) -> Iterator[tuple[str, Tensor]]:
     yield "dyn_cache_k", torch.stack([rearrange(x, "b n t g c -> (b n) g t c") for x in keys])
     values = [rearrange(item.values, "b n t g c -> (b n) g t c") for item in past]
     yield "dyn_cache_v", torch.stack(values)
-    position, blocks = Cache.from_window(past, 24, is_mismatched=True).blocks()
+    cache = Cache.from_window(past, 24, is_mismatched=True)
     last = slice(3, 4)
     actions = (g["dyn_actions"] * g["dyn_act_mask"]).clamp(-1, 1)[:, last]
     inputs = FrameInputs(actions, torch.ones(2, 1, dtype=torch.bool), g["dyn_lang_emb"])
     labels = Labels(g["dyn_signal_idx"][:, last], g["dyn_step_idx"][:, last])
-    clean, agents, _ = net.step(unpacked(g["dyn_packed"])[:, 3], labels, inputs, position, blocks)
+    new = net.prepare(inputs, *cache.blocks())
+    clean, agents, _ = net.step(unpacked(g["dyn_packed"])[:, 3], labels, new)
     yield "dyn_cached_x1_hat", packed(clean[:, None])
     yield "dyn_cached_h", agents[:, None]
 

@@ -36,12 +36,26 @@ class KeysValues:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PastBlock:
-    """Keys and values of past frames, rotated already, shared by ``group`` neighbouring rows."""
+    """Keys and values of past frames, rotated already, shared by ``group`` neighbouring rows.
 
-    keys: Float[Tensor, "r n p g c"]
-    values: Float[Tensor, "r n p g c"]
+    They lie as the products of ``Attention.step`` want them, since several steps read them.
+    """
+
+    keys: Float[Tensor, "r n g c p"]
+    values: Float[Tensor, "r n g p c"]
     group: int
     """Rows of the query that each row of this block serves."""
+
+    @staticmethod
+    def of(
+        keys: Float[Tensor, "r n p g c"], values: Float[Tensor, "r n p g c"], group: int
+    ) -> "PastBlock":
+        """Lay out the keys and values of ``p`` frames."""
+        return PastBlock(
+            keys.permute(0, 1, 3, 4, 2).contiguous(),
+            values.transpose(2, 3).contiguous(),
+            group,
+        )
 
 
 class Attention(nn.Module):
@@ -104,16 +118,16 @@ class Attention(nn.Module):
             past: Blocks of past frames, oldest first.
         """
         query, key, now = self.look(x[:, :, None], rotation)
-        query = rearrange(query, "b n 1 (g j) c -> b n g j c", g=self.num_kv_heads)
-        own = rearrange(key, "b n 1 g c -> b n g 1 c")
-        logits = [_logits(query, block) for block in past]
+        query = query[:, :, 0].unflatten(2, (self.num_kv_heads, -1))
+        own = key.transpose(2, 3)
+        logits = [_product(query, block.keys, block.group) for block in past]
         logits.append((query * own).sum(dim=-1, keepdim=True))
         weights = torch.softmax(torch.cat(logits, dim=-1).float(), dim=-1).to(query.dtype)
         *pieces, itself = weights.split([item.shape[-1] for item in logits], dim=-1)
-        mixed = itself * rearrange(now.values, "b n 1 g c -> b n g 1 c")
+        mixed = itself * now.values.transpose(2, 3)
         for piece, block in zip(pieces, past, strict=True):
-            mixed = mixed + _mix(piece, block)
-        return self.out(rearrange(mixed, "b n g j c -> b n (g j c)")), now
+            mixed = mixed + _product(piece, block.values, block.group)
+        return self.out(mixed.flatten(2)), now
 
     def look(
         self, x: Float[Tensor, "*rows p m"], rotation: Rotation
@@ -177,13 +191,11 @@ def _attend_plainly(
         return (torch.softmax(logits, dim=-1) @ value.float()).to(value.dtype)
 
 
-def _logits(query: Float[Tensor, "b n g j c"], block: PastBlock) -> Float[Tensor, "b n g j p"]:
-    grouped = rearrange(query, "(r k) n g j c -> r n g (k j) c", k=block.group)
-    keys = rearrange(block.keys, "r n p g c -> r n g c p")
-    return rearrange(grouped @ keys, "r n g (k j) p -> (r k) n g j p", k=block.group)
-
-
-def _mix(weights: Float[Tensor, "b n g j p"], block: PastBlock) -> Float[Tensor, "b n g j c"]:
-    grouped = rearrange(weights, "(r k) n g j p -> r n g (k j) p", k=block.group)
-    values = rearrange(block.values, "r n p g c -> r n g p c")
-    return rearrange(grouped @ values, "r n g (k j) c -> (r k) n g j c", k=block.group)
+def _product(
+    rows: Float[Tensor, "b n g j x"], shared: Float[Tensor, "r n g x y"], group: int
+) -> Float[Tensor, "b n g j y"]:
+    """Multiply each row with its block, b = r * group, without copying the block."""
+    if group == 1:
+        return rows @ shared
+    grouped = rearrange(rows, "(r k) n g j x -> r n g (k j) x", k=group)
+    return rearrange(grouped @ shared, "r n g (k j) y -> (r k) n g j y", k=group)

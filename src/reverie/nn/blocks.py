@@ -87,6 +87,17 @@ class Views:
     num_time_tokens: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StepViews:
+    """What one new frame sees, and where it stands; the same for every forward of that frame."""
+
+    places: Rotation
+    now: Rotation
+    space_mask: Bool[Tensor, "n n"] | None
+    past: list[list[PastBlock]]
+    """An entry per time layer."""
+
+
 class Layer(nn.Module):
     """Space attention, perhaps time attention, feed-forward; each pre-normalised and added.
 
@@ -218,24 +229,37 @@ class Stack(nn.Module):
             kept += [] if past is None else [past]
         return self.norm_out(x), kept
 
-    def step(
+    def look_back(
         self,
-        x: Float[Tensor, "b n m"],
+        num_tokens: int,
         space_mask: Bool[Tensor, "n n"] | None,
         position: int,
         past: list[list[PastBlock]],
-        num_time_tokens: int | None = None,
+    ) -> StepViews:
+        """Prepare the steps of a new frame of ``num_tokens`` tokens at time ``position``.
+
+        Args:
+            num_tokens: Of the frame.
+            space_mask: Which of them see which; None lets all see all.
+            position: Of the frame, counted from the oldest cached one.
+            past: Cached frames, an entry per time layer.
+        """
+        device = self.layers[0].mlp_norm.gain.device
+        places = self._rotation(torch.arange(num_tokens, device=device))
+        now = self._rotation(torch.tensor([position], device=device))
+        return StepViews(places, now, space_mask, past)
+
+    def step(
+        self, x: Float[Tensor, "b n m"], views: StepViews, num_time_tokens: int | None = None
     ) -> tuple[Float[Tensor, "b n m"], list[KeysValues]]:
-        """Run one new frame against cached ones; ``past`` has an entry per time layer."""
+        """Run one new frame against the cached ones that ``look_back`` prepared."""
         count = x.shape[1] if num_time_tokens is None else num_time_tokens
-        places = self._rotation(torch.arange(x.shape[1], device=x.device))
-        turn = self._rotation(torch.tensor([position], device=x.device))
         x, kept = self.norm_in(x), []
         for layer in self.layers:
             assert isinstance(layer, Layer)
-            x = layer.mix_space(x[:, None], places, space_mask)[:, 0]
+            x = layer.mix_space(x[:, None], views.places, views.space_mask)[:, 0]
             if layer.time is not None:
-                x, now = layer.step_time(x, turn, past[len(kept)], count)
+                x, now = layer.step_time(x, views.now, views.past[len(kept)], count)
                 kept.append(now)
             x = layer.feed_forward(x)
         return self.norm_out(x), kept

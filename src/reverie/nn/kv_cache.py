@@ -49,9 +49,14 @@ class Ring:
 
     def read(self, num_written: int, num_frames: int) -> tuple[Tensor, Tensor]:
         """Return keys and values of the last frames before frame ``num_written``, oldest first."""
-        slots = [index % self.num_slots for index in range(num_written - num_frames, num_written)]
-        index = torch.tensor(slots, dtype=torch.long, device=self.keys.device)
-        return self.keys[:, :, :, index], self.values[:, :, :, index]
+        first = (num_written - num_frames) % self.num_slots
+        num_wrapped = max(0, first + num_frames - self.num_slots)
+        old, new = slice(first, first + num_frames - num_wrapped), slice(num_wrapped)
+        keys, values = (
+            torch.cat([ring[:, :, :, old], ring[:, :, :, new]], dim=3)
+            for ring in (self.keys, self.values)
+        )
+        return keys, values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +115,7 @@ class Cache:
             places = torch.arange(offset, offset + keys.shape[3], device=keys.device)
             turned = place_keys(keys, places, is_mismatched=self.is_mismatched)
             for layer, blocks in enumerate(layers):
-                blocks.append(PastBlock(turned[layer], values[layer], group))
+                blocks.append(PastBlock.of(turned[layer], values[layer], group))
             offset += keys.shape[3]
         return position, layers
 

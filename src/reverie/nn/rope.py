@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 BASE = 10_000.0
+EPSILON = 1e-12
+"""Vectors shorter than this are not made longer than they would be at this length."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +73,9 @@ def rotate(
 
 def unit(x: Float[Tensor, "*rows p h c"]) -> Float[Tensor, "*rows p h c"]:
     """Scale queries or keys to length one, in float32."""
-    return functional.normalize(x.float(), dim=-1).to(x.dtype)
+    wide = x.float()
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    return (wide / length.clamp_min(EPSILON)).to(x.dtype)
 
 
 def place_keys(

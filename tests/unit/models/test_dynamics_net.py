@@ -140,9 +140,8 @@ def test_steps_through_the_ring_equal_one_pass_with_the_band(config: DynamicsCon
         now = slice(time, time + 1)
         told = FrameInputs(inputs.actions[:, now], inputs.has_action[:, now], inputs.language)
         label = Labels(labels.signal_level[:, now], labels.step_exponent[:, now])
-        position, blocks = cache.blocks()
         with torch.no_grad():
-            got = net.step(noisy[:, time], label, told, position, blocks)
+            got = net.step(noisy[:, time], label, net.prepare(told, *cache.blocks()))
         cache = cache.commit(got[2])
         assert_close(got[0], clean[:, time], atol=1e-5, rtol=1e-5)
         assert_close(got[1], agents[:, time], atol=1e-5, rtol=1e-5)

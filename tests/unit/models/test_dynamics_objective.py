@@ -130,20 +130,26 @@ def test_training_visits_every_label_that_a_dream_uses(monkeypatch: pytest.Monke
     world = make_world()
     dreamt: set[tuple[int, int, int]] = set()
     inner_step, inner_forward = world.net.step, world.net.forward
+    inner_prepare, positions = world.net.prepare, [0]
 
     def record(labels: Labels, position: int) -> None:
         for time in range(labels.signal_level.shape[1]):
             pair = labels.signal_level[0, time], labels.step_exponent[0, time]
             dreamt.add((position + time, int(pair[0]), int(pair[1])))
 
+    def prepare(*args: Any) -> Any:
+        positions.append(args[1])
+        return inner_prepare(*args)
+
     def step(*args: Any) -> Any:
-        record(args[1], args[3])
+        record(args[1], positions[-1])
         return inner_step(*args)
 
     def forward(*args: Any) -> Any:
         record(args[1], 0)
         return inner_forward(*args)
 
+    monkeypatch.setattr(world.net, "prepare", prepare)
     monkeypatch.setattr(world.net, "step", step)
     monkeypatch.setattr(world.net, "forward", forward)
     state = world.start_from_latents(

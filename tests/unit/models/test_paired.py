@@ -65,10 +65,11 @@ def test_a_paired_frame_is_denoised_exactly_as_a_dreamed_one(
         position, past = cache.blocks() if cache else (0, [[]] * config.stack.num_time_layers)
         label = Labels(labels.signal_level[:, now], labels.step_exponent[:, now])
         before = previous(config, committed[:, time - 1]) if time else None
-        dreamed, _, _ = net.step(noisy[:, time], label, told, position, past, before)
+        new = net.prepare(told, position, past, before)
+        dreamed, _, _ = net.step(noisy[:, time], label, new)
         assert_close(dreamed, clean[:, time], atol=1e-5, rtol=1e-5)
         label = Labels(held.signal_level[:, now], held.step_exponent[:, now])
-        _, features, kept = net.step(committed[:, time], label, told, position, past, before)
+        _, features, kept = net.step(committed[:, time], label, new)
         assert_close(features, agents[:, time], atol=1e-5, rtol=1e-5)
         cache = cache.commit(kept) if cache else Cache.from_window(kept, config.context)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from reverie.models.dynamics.net import DynamicsNet
-from reverie.models.dynamics.precondition import MOTION_VARIANCE, Previous, guess_clean
+from reverie.models.dynamics.precondition import MOTION_VARIANCE, Previous, Prior
 from reverie.models.dynamics.shortcut import Labels
 from tests.support.dreams import AWKWARD, random_latents, seeded
 from tests.unit.models.test_dynamics_net import inputs_for
@@ -30,14 +30,14 @@ def draw(signal: float, prior: float, *, is_known: bool) -> tuple[Tensor, Tensor
 @pytest.mark.parametrize("signal", [0.0, 0.5, 0.75, 0.9375])
 def test_the_expected_error_is_the_error(signal: float, is_known: bool) -> None:
     clean, noisy, previous = draw(signal, 0.9375, is_known=is_known)
-    guess = guess_clean(noisy, torch.full((1, 1), signal), previous)
+    guess = Prior.of(previous).guess(noisy, torch.full((1, 1), signal))
     error = (guess.mean - clean).square().mean().sqrt()
     assert_close(guess.std[0, 0, 0, 0], error, rtol=0.03, atol=0)
 
 
 def test_nothing_known_and_pure_noise_guess_zero_with_unit_error() -> None:
     _, noisy, previous = draw(0.0, 0.9375, is_known=False)
-    guess = guess_clean(noisy, torch.zeros(1, 1), previous)
+    guess = Prior.of(previous).guess(noisy, torch.zeros(1, 1))
     assert torch.equal(guess.mean, torch.zeros_like(noisy)) and float(guess.std) == 1.0
 
 
@@ -55,7 +55,9 @@ def test_a_net_whose_head_is_zero_predicts_the_guess_itself() -> None:
     known = torch.ones(2, 1, dtype=torch.bool)
     previous = Previous(random_latents(config, 2, 1) + 1, torch.full((2, 1), 0.875), known)
     labels, past = Labels(level, level - 2), [[]] * config.stack.num_time_layers
-    clean, _, _ = net.step(noisy[:, 0], labels, inputs_for(config, 2, 1), 0, past, previous)
-    guess = guess_clean(noisy, level / config.shortcut.num_levels, previous)
+    clean, _, _ = net.step(
+        noisy[:, 0], labels, net.prepare(inputs_for(config, 2, 1), 0, past, previous)
+    )
+    guess = Prior.of(previous).guess(noisy, level / config.shortcut.num_levels)
     assert torch.equal(clean, guess.mean[:, 0])
     assert not torch.allclose(clean, noisy[:, 0])

@@ -127,8 +127,8 @@ def test_a_step_from_shared_and_own_past_equals_the_whole_window(
     keys = rotate(past.keys, torch.arange(5)).unflatten(0, (2, tokens))
     values = past.values.unflatten(0, (2, tokens))
     blocks = [
-        PastBlock(keys[:, :, :3], values[:, :, :3], 1),
-        PastBlock(keys[:, :, 3:4], values[:, :, 3:4], 1),
+        PastBlock.of(keys[:, :, :3], values[:, :, :3], 1),
+        PastBlock.of(keys[:, :, 3:4], values[:, :, 3:4], 1),
     ]
     new = window[:, 4].unflatten(0, (2, tokens))
     got, _ = net.step(new, places(net, 1, start=4), blocks)

@@ -101,7 +101,7 @@ def test_frames_stepped_one_by_one_equal_the_whole_window(
     for time in range(1, 10):
         position, blocks = cache.blocks()
         assert position <= 2
-        out, now = net.step(x[:, time], None, position, blocks, moving)
+        out, now = net.step(x[:, time], net.look_back(n, None, position, blocks), moving)
         cache = cache.commit(now)
         assert_close(out, whole[:, time], atol=1e-5, rtol=1e-5)
 

@@ -33,7 +33,10 @@ def visible(cache: Cache) -> tuple[int, Tensor, Tensor]:
     """Position, and rotated keys and values of each row, layer 1."""
     position, layers = cache.blocks()
     parts = [
-        (b.keys.repeat_interleave(b.group, dim=0), b.values.repeat_interleave(b.group, dim=0))
+        (
+            b.keys.permute(0, 1, 4, 2, 3).repeat_interleave(b.group, dim=0),
+            b.values.transpose(2, 3).repeat_interleave(b.group, dim=0),
+        )
         for b in layers[1]
     ]
     keys, values = (torch.cat(pieces, dim=2) for pieces in zip(*parts, strict=True))

@@ -4,17 +4,17 @@ import math
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from reverie.core.config import added
 from reverie.core.errors import ConfigError
-from reverie.models.dynamics.precondition import Guess, Previous, guess_clean
+from reverie.models.dynamics.precondition import Guess, Previous, Prior
 from reverie.models.dynamics.shortcut import Labels, ShortcutConfig, ShortcutFlow
 from reverie.nn.attention import KeysValues, PastBlock
-from reverie.nn.blocks import Stack, StackConfig
+from reverie.nn.blocks import Stack, StackConfig, StepViews
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +148,24 @@ class FrameInputs:
         return FrameInputs(self.actions[index], self.has_action[index], self.language[index])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NewFrame:
+    """All that is known of a frame before it is dreamed; its K + 1 forwards share it."""
+
+    told: "ToldTokens"
+    views: StepViews
+    prior: Prior | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToldTokens:
+    """The tokens of frames that do not depend on their noise."""
+
+    action: Float[Tensor, "b t 1 m"]
+    others: Float[Tensor, "b t k m"]
+    """Register and agent tokens."""
+
+
 class DynamicsNet(nn.Module):
     """Predicts clean latents from noisy ones.
 
@@ -229,29 +247,41 @@ class DynamicsNet(nn.Module):
             Clean predictions, agent features (g agents), and keys and values for a cache.
         """
         guess = self.guess(noisy, labels, previous or self.before(noisy, labels, time_mask))
-        tokens = self._tokens(noisy, labels, inputs, guess)
+        tokens = self._tokens(noisy, labels, self._told(inputs), guess)
         mask = self._space_mask(noisy.device)
         out, past = self.stack(tokens, mask, time_mask, times=times)
         return self._clean(out, guess), self._agents(out), past
 
-    def step(
+    def prepare(
         self,
-        noisy: Float[Tensor, "b n d"],
-        labels: Labels,
         inputs: FrameInputs,
         position: int,
         past: list[list[PastBlock]],
         previous: Previous | None = None,
-    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b g m"], list[KeysValues]]:
-        """Denoise one frame against cached ones; all inputs have one frame.
+    ) -> NewFrame:
+        """Begin a frame; everything that is given has one frame.
 
-        ``previous`` is the frame before, as it was committed; None stands for no frame.
+        Args:
+            inputs: What leads to the frame.
+            position: Of the frame, counted from the oldest cached one.
+            past: Cached frames, an entry per time layer.
+            previous: The frame before, as it was committed; None stands for no frame.
         """
+        device, prior = inputs.actions.device, None
+        mask = self._space_mask(device)
+        views = self.stack.look_back(self.config.num_tokens, mask, position, past)
+        if self.config.uses_previous:
+            prior = Prior.of(previous or self._no_frame(inputs))
+        return NewFrame(self._told(inputs), views, prior)
+
+    def step(
+        self, noisy: Float[Tensor, "b n d"], labels: Labels, new: NewFrame
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b g m"], list[KeysValues]]:
+        """Denoise one frame against cached ones, as ``prepare`` made it ready."""
         frame = noisy[:, None]
-        alone = torch.ones(1, 1, dtype=torch.bool, device=noisy.device)
-        guess = self.guess(frame, labels, previous or self.before(frame, labels, alone))
-        tokens = self._tokens(frame, labels, inputs, guess)[:, 0]
-        out, now = self.stack.step(tokens, self._space_mask(noisy.device), position, past)
+        guess = None if new.prior is None else new.prior.guess(frame, self._signal(labels))
+        tokens = self._tokens(frame, labels, new.told, guess)[:, 0]
+        out, now = self.stack.step(tokens, new.views)
         out = out[:, None]
         return self._clean(out, guess)[:, 0], self._agents(out)[:, 0], now
 
@@ -280,8 +310,7 @@ class DynamicsNet(nn.Module):
         """Take the frame before each frame in the window, where the mask lets it be seen."""
         sees = torch.diagonal(time_mask, offset=-1, dim1=-2, dim2=-1)
         is_known = functional.pad(sees.expand(noisy.shape[0], -1), (1, 0))
-        signal = labels.signal_level.float() / self.config.shortcut.num_levels
-        return Previous(noisy.roll(1, dims=1), signal.roll(1, dims=1), is_known)
+        return Previous(noisy.roll(1, dims=1), self._signal(labels).roll(1, dims=1), is_known)
 
     def guess(
         self, noisy: Float[Tensor, "b t n d"], labels: Labels, previous: Previous
@@ -289,38 +318,42 @@ class DynamicsNet(nn.Module):
         """Return the linear guess that predictions correct, None if the config wants none."""
         if not self.config.uses_previous:
             return None
-        signal = labels.signal_level.float() / self.config.shortcut.num_levels
-        return guess_clean(noisy, signal, previous)
+        return Prior.of(previous).guess(noisy, self._signal(labels))
+
+    def _signal(self, labels: Labels) -> Float[Tensor, "b t"]:
+        return labels.signal_level.float() / self.config.shortcut.num_levels
+
+    def _no_frame(self, inputs: FrameInputs) -> Previous:
+        nowhere = torch.zeros_like(inputs.actions[..., 0])
+        shape = (*nowhere.shape, self.config.num_latent_tokens, self.config.num_latent_channels)
+        return Previous(nowhere.new_zeros(shape), nowhere, nowhere.bool())
 
     def _tokens(
         self,
         noisy: Float[Tensor, "b t n d"],
         labels: Labels,
-        inputs: FrameInputs,
+        told: ToldTokens,
         guess: Guess | None,
     ) -> Float[Tensor, "b t all m"]:
-        b, t = noisy.shape[:2]
         if guess is not None:
             noisy = torch.cat([noisy, guess.mean], dim=-1)
-        packed = rearrange(noisy, "b t (n p) d -> b t n (p d)", p=self.config.packing)
+        packed = noisy.unflatten(2, (-1, self.config.packing)).flatten(3)
         label = [
             self.signal_embedding(labels.signal_level),
             self.step_embedding(labels.step_exponent),
         ]
+        labelled = torch.cat(label, dim=-1)[:, :, None]
+        return torch.cat([told.action, labelled, self.spatial_in(packed), told.others], dim=2)
+
+    def _told(self, inputs: FrameInputs) -> ToldTokens:
+        b, t = inputs.has_action.shape
         agents = torch.einsum("b e, g e m -> b g m", inputs.language, self.agent_language)
         agents = agents + self.agent_base
         if self.config.stack.quirks.agents_need_language:
             agents = agents * inputs.language.any(dim=-1)[:, None, None]
-        return torch.cat(
-            [
-                self._action_token(inputs)[:, :, None],
-                torch.cat(label, dim=-1)[:, :, None],
-                self.spatial_in(packed),
-                repeat(self.registers, "n m -> b t n m", b=b, t=t),
-                repeat(agents, "b g m -> b t g m", t=t),
-            ],
-            dim=2,
-        )
+        registers = repeat(self.registers, "n m -> b t n m", b=b, t=t)
+        others = torch.cat([registers, repeat(agents, "b g m -> b t g m", t=t)], dim=2)
+        return ToldTokens(self._action_token(inputs)[:, :, None], others)
 
     def _action_token(self, inputs: FrameInputs) -> Float[Tensor, "b t m"]:
         told = self.action_fc2(functional.silu(self.action_fc1(inputs.actions)))
@@ -338,7 +371,7 @@ class DynamicsNet(nn.Module):
     ) -> Float[Tensor, "b t n d"]:
         with torch.autocast(out.device.type, enabled=False):
             spatial = self.flow_head(out[:, :, self.token_types()["spatial"]].float())
-        clean = rearrange(spatial, "b t n (p d) -> b t (n p) d", p=self.config.packing)
+        clean = spatial.unflatten(3, (self.config.packing, -1)).flatten(2, 3)
         return clean if guess is None else guess.mean + guess.std * clean
 
     def _agents(self, out: Float[Tensor, "b t all m"]) -> Float[Tensor, "b t g m"]:

@@ -12,7 +12,6 @@ two digits before actions matter at all; on a CPU that takes most of the trainin
 
 from dataclasses import dataclass
 
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -40,24 +39,40 @@ class Guess:
     """Expected root mean squared error of ``mean``."""
 
 
-def guess_clean(
-    noisy: Float[Tensor, "b t n d"], signal: Float[Tensor, "b t"], previous: Previous
-) -> Guess:
-    """Combine the noisy frame and the one before it by their precisions.
+@dataclass(frozen=True, slots=True, eq=False)
+class Prior:
+    """What the frame before says of a frame, whatever the noise in that frame."""
 
-    Latents have unit variance. The previous frame at signal p estimates itself with variance
-    (1-p)^2 / (p^2 + (1-p)^2); motion adds ``MOTION_VARIANCE``. The noisy frame at signal s
-    observes the clean one with precision s^2 / (1-s)^2.
-    """
-    prior = previous.signal
-    power = prior**2 + (1 - prior) ** 2
-    variance = (1 - prior) ** 2 / power + MOTION_VARIANCE
-    known = previous.is_known
-    precision_before = (known / variance) + (~known).float()
-    gain = precision_before * known * prior / power
-    precision_seen = (signal / (1 - signal)) ** 2
-    total = precision_before + precision_seen
-    from_before = rearrange(gain / total, "b t -> b t 1 1").to(noisy.dtype)
-    from_noisy = rearrange(signal / (1 - signal) ** 2 / total, "b t -> b t 1 1").to(noisy.dtype)
-    std = rearrange(total.rsqrt(), "b t -> b t 1 1").to(noisy.dtype)
-    return Guess(from_before * previous.latents + from_noisy * noisy, std)
+    mean: Float[Tensor, "b t n d"]
+    """Precision times estimate."""
+    precision: Float[Tensor, "b t"]
+
+    @staticmethod
+    def of(previous: Previous) -> "Prior":
+        """Take the previous frame as an estimate.
+
+        Latents have unit variance. The previous frame at signal p estimates itself with variance
+        (1-p)^2 / (p^2 + (1-p)^2); motion adds ``MOTION_VARIANCE``.
+        """
+        signal, known = previous.signal, previous.is_known
+        power = signal**2 + (1 - signal) ** 2
+        variance = (1 - signal) ** 2 / power + MOTION_VARIANCE
+        precision = (known / variance) + (~known).float()
+        gain = _per_frame(precision * known * signal / power, previous.latents)
+        return Prior(gain * previous.latents, precision)
+
+    def guess(self, noisy: Float[Tensor, "b t n d"], signal: Float[Tensor, "b t"]) -> Guess:
+        """Combine the noisy frame and the one before it by their precisions.
+
+        The noisy frame at signal s observes the clean one with precision s^2 / (1-s)^2.
+        """
+        seen = signal / (1 - signal) ** 2
+        variance = (self.precision + seen * signal).reciprocal()
+        mean = self.mean + _per_frame(seen, noisy) * noisy
+        return Guess(_per_frame(variance, noisy) * mean, _per_frame(variance.sqrt(), noisy))
+
+
+def _per_frame(
+    numbers: Float[Tensor, "b t"], like: Float[Tensor, "b t n d"]
+) -> Float[Tensor, "b t 1 1"]:
+    return numbers[:, :, None, None].to(like.dtype)

@@ -234,12 +234,13 @@ class ShortcutWorld(nn.Module):
         told = torch.ones(state.num_rows, 1, dtype=torch.bool, device=self.device)
         actions = self._padded(action)[:, None]
         inputs = FrameInputs.told(actions, state.action_mask, told, state.language)
+        new = self.net.prepare(inputs, position, past, before)
         seen = torch.empty(0)
 
         def denoise(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
             nonlocal seen
             labels = Labels(level, exponent)
-            clean, seen, _ = self.net.step(z[:, 0], labels, inputs, position, past, before)
+            clean, seen, _ = self.net.step(z[:, 0], labels, new)
             return clean[:, None]
 
         clean, trace = self.flow.integrate(
@@ -247,7 +248,7 @@ class ShortcutWorld(nn.Module):
         )
         labels = self._labels(state.num_rows, 1, self.net.config.commit_level)
         noisy = self._committed(clean, noise.commit[:, None])
-        _, agents, now = self.net.step(noisy[:, 0], labels, inputs, position, past, before)
+        _, agents, now = self.net.step(noisy[:, 0], labels, new)
         if self.net.config.stack.quirks.reads_last_substep:
             agents = seen
         after = replace(

@@ -294,8 +294,8 @@ class CausalTokenizer(nn.Module):
             )
         cache, pieces = state.cache, []
         for frame in tokens.unbind(dim=1):
-            position, blocks = cache.blocks()
-            out, now = stack.step(frame, sees, position, blocks, count)
+            views = stack.look_back(frame.shape[1], sees, *cache.blocks())
+            out, now = stack.step(frame, views, count)
             cache = cache.commit(now)
             pieces.append(out)
         return torch.stack(pieces, dim=1), CausalState(side, cache)
