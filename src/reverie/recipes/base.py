@@ -16,6 +16,7 @@ from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.objective import ObjectiveConfig
 from reverie.models.language import LanguageSource
 from reverie.models.load import StoredPrecision
+from reverie.models.perceptual import check_perceptual
 from reverie.models.presets import TokenizerConfig
 from reverie.models.tokenizer.conv import ConvTokenizerConfig
 from reverie.recipes.evaluation import EvaluationOrder
@@ -147,6 +148,8 @@ def _check_late_needs(config: RunConfig) -> None:
     """Refuse now what would otherwise be noticed only after some phases have been trained."""
     data = config.data
     POLICIES.target(config.evaluation.behaviour)
+    side = min(data.frame.height_px, data.frame.width_px)
+    check_perceptual(config.tokenizer_training.perceptual, side_px=side)
     for name in config.tokenizer_training.task_weights:
         if name not in data.tasks:
             hint = f"The data has: {', '.join(data.tasks)}"

@@ -18,6 +18,7 @@ from reverie.core.batch import Batch
 from reverie.envs.registry import task_spec
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.objective import DynamicsObjective
+from reverie.models.perceptual import load_perceptual
 from reverie.models.tokenizer import TOKENIZERS
 from reverie.models.tokenizer.causal import CausalTokenizerConfig
 from reverie.models.tokenizer.objective import TokenizerObjective
@@ -144,6 +145,7 @@ def _measure_tokenizer(config: RunConfig, device: torch.device) -> _Sample:
     size = (config.data.frame.height_px, config.data.frame.width_px, 3)
     frames = torch.zeros((rows, length, *size), dtype=torch.uint8, device=device)
     rng = torch.Generator(device).manual_seed(0)
+    perceptual = load_perceptual(training.perceptual, device=device)
 
     def measure(periods: int) -> _Sample:
         shape = whole
@@ -151,7 +153,7 @@ def _measure_tokenizer(config: RunConfig, device: torch.device) -> _Sample:
             encoder, decoder = (_shallow(x, periods) for x in (shape.encoder, shape.decoder))
             shape = replace(shape, encoder=encoder, decoder=decoder)
         tokenizer = TOKENIZERS.load(config.tokenizer_name)(shape)
-        objective = TokenizerObjective(tokenizer).to(device)
+        objective = TokenizerObjective(tokenizer, perceptual=perceptual).to(device)
         return _sample(
             objective,
             lambda: objective(frames, rng=rng).total,

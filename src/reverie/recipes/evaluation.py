@@ -34,7 +34,7 @@ from reverie.evaluate.report import ClipPicture, write_report
 from reverie.evaluate.table import write_clip_table
 from reverie.hallucination.thresholds import Thresholds, load_thresholds, reading_setup
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import load_world_model
+from reverie.models.load import load_world_model, read_manifest
 from reverie.recipes.pictures import stack_rows, write_gif, write_strip
 
 MOVING_BEHAVIOUR = "noise"
@@ -104,6 +104,9 @@ def run_evaluation(run: EvaluationRun, *, on_task: OnTask | None = None) -> dict
     if run.fits_thresholds:
         fit_thresholds(run.model, world, tasks)
     facts = {"episodes": source, "flow substeps per frame": str(world.num_flow_steps)}
+    provenance = read_manifest(run.model).provenance
+    if "tokenizer_loss" in provenance:
+        facts["loss of the tokenizer"] = str(provenance["tokenizer_loss"])
     return write_results(
         tasks, run.out, title=f"Evaluation of {run.model.resolve().name}", facts=facts
     )

@@ -12,7 +12,6 @@ from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import save_world_model, weights_hash
 from reverie.recipes.base import RunConfig
 from reverie.recipes.evaluation import (
-    EvaluationOrder,
     evaluate_live,
     fit_thresholds,
     write_results,
@@ -66,7 +65,7 @@ def export_measured(
 
     evaluations = evaluate_live(world, order, on_task=show)
     title = f"Evaluation of {config.recipe}, seed {config.seed}"
-    numbers = write_results(evaluations, report, title=title, facts=_facts(world, order))
+    numbers = write_results(evaluations, report, title=title, facts=_facts(world, config))
     save_world_model(
         folder,
         world,
@@ -98,11 +97,13 @@ def _cell(value: float | str | None) -> str:
     return f"{value:.2f}" if isinstance(value, (int, float)) else "–"
 
 
-def _facts(world: ShortcutWorld, order: EvaluationOrder) -> dict[str, str]:
+def _facts(world: ShortcutWorld, config: RunConfig) -> dict[str, str]:
+    order = config.evaluation
     return {
         "episodes": f"{order.live.num_episodes} per task, played by '{order.behaviour}' with "
         f"held-out seeds",
         "flow substeps per frame": str(world.num_flow_steps),
+        "loss of the tokenizer": config.tokenizer_training.perceptual.loss_name,
     }
 
 
@@ -111,7 +112,12 @@ def _policy(config: RunConfig) -> str:
 
 
 def _provenance(config: RunConfig) -> dict[str, Any]:
-    return {"recipe": config.recipe, "seed": config.seed, "config": to_dict(config)}
+    return {
+        "recipe": config.recipe,
+        "seed": config.seed,
+        "tokenizer_loss": config.tokenizer_training.perceptual.loss_name,
+        "config": to_dict(config),
+    }
 
 
 def _card(config: RunConfig, numbers: Mapping[str, Any]) -> str:
@@ -130,7 +136,8 @@ def _card(config: RunConfig, numbers: Mapping[str, Any]) -> str:
         f"- Data: {data.episodes_per_task} episodes per task, of at most "
         f"{', '.join(map(str, sorted(set(data.step_limits)))) or 'all'} steps, "
         f"collected by the same command; shares of behaviours: {behaviours}; seed {data.seed}.",
-        f"- Training: tokenizer {config.tokenizer_training.fit.total_steps} steps, dynamics "
+        f"- Training: tokenizer {config.tokenizer_training.fit.total_steps} steps with "
+        f"{config.tokenizer_training.perceptual.loss_name}, dynamics "
         f"{training.fit.total_steps} steps of {training.batch_size} windows of "
         f"{training.window_length} frames. Weights are moving averages.",
         f"- Context {config.dynamics.context} frames, {config.dynamics.num_flow_steps} flow steps "

@@ -21,6 +21,7 @@ from reverie.data.sampling import SamplerConfig, WindowSampler
 from reverie.data.store import EpisodeStore
 from reverie.data.windows import WindowRef, list_windows
 from reverie.models.objective import LossReport
+from reverie.models.perceptual import PerceptualConfig, load_perceptual
 from reverie.models.tokenizer.objective import TokenizerObjective
 from reverie.parallel.memory import fits_beside_training
 from reverie.parallel.precision import Precision, autocast
@@ -63,6 +64,9 @@ class TokenizerTrainingConfig:
 
     precision: Precision = added("float32")
     """``auto`` multiplies matrices in bfloat16 where the hardware does so natively."""
+
+    perceptual: PerceptualConfig = added(PerceptualConfig())
+    """What the loss has beside the squared error; nothing by default."""
 
     @property
     def longest(self) -> int:
@@ -143,7 +147,11 @@ def prepare_tokenizer(
         around: Seed and ranks.
     """
     ranks, seed = around.ranks, around.seed
-    objective = TokenizerObjective(tokenizer, latent_noise=config.latent_noise)
+    objective = TokenizerObjective(
+        tokenizer,
+        latent_noise=config.latent_noise,
+        perceptual=load_perceptual(config.perceptual, device=ranks.device),
+    )
     sampler = make_sampler(
         list_windows(store.index, config.window_length),
         config.task_weights,

@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from reverie.models.objective import LossReport, RunningRms
+from reverie.models.perceptual import PerceptualTerm
 
 SATURATED = 0.99
 """A raw latent beyond this is stuck in the flat part of the tanh."""
@@ -26,25 +27,35 @@ class TrainableTokenizer(Protocol):
 
 
 class TokenizerObjective(nn.Module):
-    """Mean squared error over all pixels, divided by its running RMS.
+    """Mean squared error over all pixels and perhaps a perceptual term, each over its running RMS.
 
-    Differs from the paper: no perceptual term, because its weights cannot be shipped, and all
-    patches count, masked or not. An L1 loss is not offered: its optimum is the median picture,
-    from which small moving objects are missing.
+    Differs from the paper: the perceptual term is an option, because the weights of LPIPS cannot
+    be shipped, and all patches count, masked or not. An L1 loss is not offered: its optimum is the
+    median picture, from which small moving objects are missing.
     """
 
-    def __init__(self, tokenizer: nn.Module, *, latent_noise: float = 0.05) -> None:
+    def __init__(
+        self,
+        tokenizer: nn.Module,
+        *,
+        latent_noise: float = 0.05,
+        perceptual: PerceptualTerm | None = None,
+    ) -> None:
         """Wrap a tokenizer.
 
         Args:
             tokenizer: A module with ``embed`` and ``paint``.
             latent_noise: Std of noise added to raw latents before the decoder, so that it
                 forgives the small errors that a dream makes.
+            perceptual: What is added to the squared error, on the device of the tokenizer.
         """
         super().__init__()
         self.tokenizer = tokenizer
         self.latent_noise = latent_noise
         self.pixel_rms = RunningRms()
+        self.perceptual = perceptual
+        if perceptual is not None:
+            self.perceptual_rms = RunningRms()
 
     def forward(self, frames: UInt8[Tensor, "b t h w 3"], *, rng: torch.Generator) -> LossReport:
         """Return the loss of one batch of windows.
@@ -66,4 +77,9 @@ class TokenizerObjective(nn.Module):
             "latent_std": raw.detach().float().std(),
             "saturated_share": (raw.detach().abs() > SATURATED).float().mean(),
         }
-        return LossReport(self.pixel_rms(mse), terms)
+        total = self.pixel_rms(mse)
+        if self.perceptual is not None:
+            distance = self.perceptual(painted, target)
+            terms[self.perceptual.config.metric_name] = distance.detach()
+            total = total + self.perceptual.config.weight * self.perceptual_rms(distance)
+        return LossReport(total, terms)
