@@ -161,6 +161,12 @@ COMMANDS = (
         example="--tasks pygame-air-hockey --seeds 2",
     ),
     Command(
+        words="study coverage",
+        target="reverie.cli.study:COMMANDS",
+        summary="Rare tasks as often as common ones: does it help? Against a re-weighted loss.",
+        example="--seeds 2",
+    ),
+    Command(
         words="play",
         target="reverie.cli.play:play",
         summary="Drive simulator and dream side by side in the browser.",

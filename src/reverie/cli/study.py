@@ -89,5 +89,43 @@ def targeted(
     print(table(numbers))
 
 
-COMMANDS = {"cautious": cautious, "targeted": targeted}
+def coverage(
+    *,
+    model: str = "pocket",
+    seeds: int = 5,
+    tokenizer_steps: int = 300,
+    dynamics_steps: int = 200,
+    out: Path = Path("runs/study-coverage"),
+    workers: int = 2,
+) -> None:
+    """Does it help to see rare tasks as often as common ones? Continue one training three ways.
+
+    A corpus with a long tail (96, 24, 6 and 2 episodes of four games) is learned frame by frame,
+    then continued frame by frame, with a re-weighted loss, and with all tasks drawn alike. The same
+    command goes on after an interruption.
+
+    Example: reverie study coverage --seeds 2
+
+    Args:
+        model: Name of a shipped model, or the path of a model folder; the base begins from it.
+        seeds: Corpora, orders and noises.
+        tokenizer_steps: Per stage, base or continuation.
+        dynamics_steps: Per stage.
+        out: Folder of everything; study.md is the table.
+        workers: Processes that collect.
+    """
+    from reverie.models.load import resolve_model
+    from reverie.recipes.coverage_study import CoverageStudy, study_coverage, study_finetune
+    from reverie.recipes.studies import table
+
+    stage = study_finetune(tokenizer_steps, dynamics_steps)
+    study = CoverageStudy(num_seeds=seeds, finetune=stage)
+    with Terminal() as terminal:
+        numbers = study_coverage(
+            resolve_model(model), study, out, num_workers=workers, audience=terminal
+        )
+    print(table(numbers))
+
+
+COMMANDS = {"cautious": cautious, "targeted": targeted, "coverage": coverage}
 """Second word to function."""

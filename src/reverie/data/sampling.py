@@ -15,6 +15,10 @@ from reverie.core.seeds import numpy_rng
 from reverie.data.windows import WindowList, WindowRef
 
 Strategy = Literal["windows", "tasks", "weighted"]
+Balance = Literal["tasks", "windows", "loss"]
+"""``tasks``: coverage-aware, every task as often as any other. ``windows``: every frame as often as
+any other, so that long and frequent episodes come more often. ``loss``: drawn like ``windows``, but
+rare tasks weigh more in the loss; a baseline."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 Weights are a plain JSON file that every training run takes (``data.sampling.read_weights``): the
 share of draws each task or each episode gets. Sampling has no variance to pay for; weighting the
-loss instead has, and is here as the baseline it is.
+loss instead has (``data.balance``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,31 +54,6 @@ def targeted_weights(
         task: alpha / len(chosen) if task in chosen else (1.0 - alpha) / len(others)
         for task in tasks
     }
-
-
-def frame_shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return what drawing uniformly over windows gives each task: its share of all windows."""
-    total = sum(counts.values())
-    return {task: count / total for task, count in counts.items()}
-
-
-def loss_weights(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return (1 / tasks) / p(task): what makes uniform draws over windows uniform over tasks.
-
-    The weaker baseline: the same mean as sampling, with the variance of importance weights.
-    """
-    return {task: 1.0 / (len(counts) * share) for task, share in frame_shares(counts).items()}
-
-
-def effective_sample_share(counts: Mapping[str, int]) -> float:
-    """Return the effective sample size of a loss-weighted batch as a share of its length.
-
-    (Σ p·w)² / Σ p·w², Kish's formula for draws with probability p.
-    """
-    shares, weights = frame_shares(counts), loss_weights(counts)
-    first = sum(shares[task] * weights[task] for task in counts)
-    second = sum(shares[task] * weights[task] ** 2 for task in counts)
-    return first**2 / second
 
 
 def novelty_weights(

@@ -244,7 +244,7 @@ class Stack(nn.Module):
             position: Of the frame, counted from the oldest cached one.
             past: Cached frames, an entry per time layer.
         """
-        device = self.layers[0].mlp_norm.gain.device
+        device = next(self.parameters()).device
         places = self._rotation(torch.arange(num_tokens, device=device))
         now = self._rotation(torch.tensor([position], device=device))
         return StepViews(places, now, space_mask, past)

@@ -1,14 +1,17 @@
 """A finished model learns further: first its tokenizer, then, on fresh latents, its dynamics."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
-from reverie.core.config import to_dict
+from reverie.core.config import added, to_dict
 from reverie.core.errors import ConfigError
+from reverie.data.sampling import Balance
 from reverie.data.store import EpisodeStore
+from reverie.hallucination.coverage import TARGET_SHARE, targeted_weights
 from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, RewardHead
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.objective import DynamicsObjective, ObjectiveConfig
@@ -26,8 +29,10 @@ from reverie.train.tokenizer import TokenizerTrainingConfig, train_tokenizer
 class FinetuneConfig:
     """How a model of the pocket's size learns a task more on two CPU cores."""
 
-    target_share: float = 0.5
+    target_share: float = TARGET_SHARE
     """Share of all windows that come from the targeted tasks; the rest keeps the old ones alive."""
+    balance: Balance | None = added(None)
+    """How all tasks are balanced instead, whether targeted or not."""
     tokenizer_training: TokenizerTrainingConfig = TokenizerTrainingConfig(
         fit=FitConfig(total_steps=2000, log_every_steps=100, save_every_steps=0),
         optim=OptimConfig(lr=5e-4, schedule="linear", warmup_share=0.02, floor=0.02),
@@ -60,20 +65,6 @@ class FinetuneConfig:
                 f"The objective is scheduled for {self.objective.total_steps} steps, the training "
                 f"has {total}. Set finetune.objective.total_steps={total} too."
             )
-
-
-def targeted_weights(
-    tasks: tuple[str, ...], targets: tuple[str, ...], share: float
-) -> dict[str, float]:
-    """Give ``share`` of all draws to the targets, alike, and the rest to the others, alike.
-
-    Uniform if one side is empty (arXiv 2606.27326, mid-training).
-    """
-    others = [task for task in tasks if task not in targets]
-    hit = [task for task in tasks if task in targets]
-    if not others or not hit:
-        return dict.fromkeys(tasks, 1.0)
-    return {task: share / len(hit) if task in hit else (1 - share) / len(others) for task in tasks}
 
 
 def extend_world(
@@ -131,14 +122,13 @@ def finetune(job: FinetuneJob, around: Surroundings) -> ShortcutWorld:
     manifest = read_manifest(job.base)
     base = load_extended(job.base, job.targets)
     stored = tuple(sorted({entry.task for entry in store.index}))
-    weights = targeted_weights(stored, job.targets, job.config.target_share)
     key = _key(job, base, store)
     tokenizer = make_tokenizer(manifest.tokenizer_name, manifest.tokenizer)
     tokenizer.load_state_dict(base.tokenizer.state_dict())  # type: ignore[attr-defined]
     train_tokenizer(
         tokenizer.train().requires_grad_(True),
         store,
-        replace(job.config.tokenizer_training, task_weights=weights),
+        _balanced(job.config.tokenizer_training, job, stored),
         folder=PhaseFolder(path=around.folder / "tokenizer", config=key),
         around=around,
     )
@@ -148,7 +138,7 @@ def finetune(job: FinetuneJob, around: Surroundings) -> ShortcutWorld:
         objective,
         store,
         latents,
-        replace(job.config.dynamics_training, task_weights=weights),
+        _balanced(job.config.dynamics_training, job, stored),
         folder=PhaseFolder(path=around.folder / "dynamics", config=key),
         around=around,
     )
@@ -157,6 +147,17 @@ def finetune(job: FinetuneJob, around: Surroundings) -> ShortcutWorld:
         .eval()
         .requires_grad_(False)
     )
+
+
+Trainable = TypeVar("Trainable", TokenizerTrainingConfig, DynamicsTrainingConfig)
+
+
+def _balanced(config: Trainable, job: FinetuneJob, stored: Sequence[str]) -> Trainable:
+    if job.config.balance is not None:
+        return replace(config, strategy=job.config.balance)
+    targets = [task for task in job.targets if task in stored]
+    weights = targeted_weights(stored, targets, job.config.target_share)
+    return replace(config, task_weights=weights)
 
 
 def _heads_of(world: ShortcutWorld) -> HeadsConfig:

@@ -98,7 +98,7 @@ def study_cautious(
         for name, values in scores.items()
     }
     facts = {"tasks": list(study.planning.tasks), "episodes": study.planning.num_episodes}
-    return _write(out, {"study": "cautious", **facts, "rows": rows})
+    return write_study(out, {"study": "cautious", **facts, "rows": rows})
 
 
 def study_targeted(
@@ -131,7 +131,7 @@ def study_targeted(
                 difference = found[policy][metric] - found[BASELINE_SOURCE][metric]
                 rows[policy][f"{metric}_minus_random"] = spread(difference, metric)
     facts = {"tasks": list(study.tasks), "seeds": study.num_seeds, "episodes": study.num_episodes}
-    return _write(out, {"study": "targeted", **facts, "rows": rows})
+    return write_study(out, {"study": "targeted", **facts, "rows": rows})
 
 
 def _adapt_once(
@@ -175,7 +175,8 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else np.nan
 
 
-def _write(out: Path, numbers: dict[str, Any]) -> dict[str, Any]:
+def write_study(out: Path, numbers: dict[str, Any]) -> dict[str, Any]:
+    """Write numbers and table of a study; return the numbers as they read back."""
     write_json(out / RESULT_FILE, numbers)
     write_bytes(out / TABLE_FILE, table(numbers).encode())
     return json.loads((out / RESULT_FILE).read_text())

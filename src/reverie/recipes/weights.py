@@ -11,11 +11,10 @@ import torch
 
 from reverie.core.errors import ConfigError
 from reverie.core.seeds import numpy_rng
+from reverie.data.balance import effective_sample_share, frame_shares
 from reverie.data.store import EpisodeStore
 from reverie.hallucination.coverage import (
     TARGET_SHARE,
-    effective_sample_share,
-    frame_shares,
     novelty_weights,
     targeted_weights,
     uniform_weights,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from reverie.data.latents import LatentCache
 from reverie.data.lengths import MixedLengths
 from reverie.data.loader import LoadedBatch, WindowReader
 from reverie.data.resident import ResidentReader
-from reverie.data.sampling import WindowSampler
+from reverie.data.sampling import Balance, WindowSampler
 from reverie.data.store import EpisodeStore
 from reverie.data.windows import list_windows
 from reverie.models.dynamics.net import DynamicsConfig
@@ -27,6 +27,7 @@ from reverie.parallel.precision import Precision, autocast
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig
 from reverie.train.phase import (
+    LossBalance,
     PhaseFolder,
     Surroundings,
     check_weights,
@@ -62,15 +63,14 @@ class DynamicsTrainingConfig:
     weights_file: str | None = None
     """Weights of tasks or episodes, as ``reverie data weights`` writes; instead of
     ``task_weights``."""
-    strategy: Literal["tasks", "windows"] = added("tasks")
-    """``tasks``: coverage-aware, every task as often as any other. ``windows``: every frame as
-    often as any other, so that long and frequent episodes come more often."""
+    strategy: Balance = added("tasks")
+    """What balances the tasks where no weights are given; see ``data.sampling.Balance``."""
     precision: Precision = "float32"
     """``auto`` doubles the speed on CPUs and GPUs with bfloat16 instructions."""
 
     def __post_init__(self) -> None:
         """Refuse windows that cannot teach anything."""
-        check_weights(self.task_weights, self.weights_file)
+        check_weights(self.task_weights, self.weights_file, self.strategy)
         if self.batch_size < 1 or self.window_length < 2:  # noqa: PLR2004
             raise ConfigError(
                 f"Dynamics needs batch_size >= 1 and window_length >= 2, got {self.batch_size} "
@@ -154,13 +154,21 @@ def prepare_dynamics(
             f"{net_config.context + net_config.context // 2}."
         )
     sampler = _make_sampler(store, config, around)
+    windows = list_windows(store.index, config.window_length)
+    balance = LossBalance.of_windows(windows, config.strategy, ranks.device)
     reader = _make_reader(store, latents, net_config, ranks.device)
 
     def compute_loss(wrapped: nn.Module, loaded: LoadedBatch, state: TrainState) -> LossReport:
         assert loaded.latents is not None, "the reader was given no latent cache"
         batch = loaded.batch.to(ranks.device)
         with autocast(ranks.device, config.precision):
-            return wrapped(loaded.latents.to(ranks.device), batch, step=state.step, rng=state.rng)
+            return wrapped(
+                loaded.latents.to(ranks.device),
+                batch,
+                step=state.step,
+                rng=state.rng,
+                row_weights=balance.of(batch.task),
+            )
 
     return Training(
         kind="dynamics",
@@ -186,7 +194,7 @@ def _make_sampler(
             {name: value for name, value in config.task_weights.items() if name not in absent},
             around.folder,
             weights_file=config.weights_file,
-            strategy=config.strategy,
+            balance=config.strategy,
             batch_size=batch_size,
             seed=child_seed(around.seed, "dynamics", "windows", *names),
             ranks=around.ranks,

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from reverie.core.errors import CheckpointError, ConfigError
 from reverie.core.files import atomic_path, file_digest, write_json
 from reverie.core.metrics import MetricWriter
 from reverie.core.seeds import child_seed
-from reverie.data.sampling import SamplerConfig, Strategy, WindowSampler
+from reverie.data.balance import count_windows, loss_weights
+from reverie.data.sampling import Balance, SamplerConfig, WindowSampler
 from reverie.data.windows import WindowList
 from reverie.parallel.checkpoint import CheckpointFolder, check_tensors_fit
 from reverie.parallel.ranks import Ranks
@@ -141,12 +143,13 @@ def make_sampler(
     folder: Path,
     *,
     weights_file: str | None = None,
-    strategy: Strategy = "tasks",
+    balance: Balance = "tasks",
     batch_size: int,
     seed: int,
     ranks: Ranks,
 ) -> WindowSampler:
-    """Draw this rank's windows: by a strategy, by weights (left in the folder), or by a file."""
+    """Draw this rank's windows: balanced, by weights (left in the folder), or by a file."""
+    strategy = "windows" if balance == "loss" else balance
     config = SamplerConfig(strategy=strategy, batch_size=ranks.share(batch_size), seed=seed)
     if weights_file is not None:
         config = replace(config, strategy="weighted", weights_file=weights_file)
@@ -157,12 +160,40 @@ def make_sampler(
     return WindowSampler(windows, config, rank=ranks.rank, num_ranks=ranks.num_ranks)
 
 
-def check_weights(weights: dict[str, float], weights_file: str | None) -> None:
-    """Refuse two sources of weights: one of them would be ignored.
+@dataclass(frozen=True, slots=True, eq=False)
+class LossBalance:
+    """How much the windows of each task count in the loss."""
+
+    weights: dict[str, float]
+    """Empty: all alike."""
+    device: torch.device
+
+    @staticmethod
+    def of_windows(windows: WindowList, balance: Balance, device: torch.device) -> "LossBalance":
+        """Weigh the tasks of some windows if ``balance`` is ``loss``, and not otherwise."""
+        weights = loss_weights(count_windows(windows)) if balance == "loss" else {}
+        return LossBalance(weights, device)
+
+    def of(self, tasks: Sequence[str]) -> Float[Tensor, " b"] | None:
+        """Return the weight of each row, or None where all count alike."""
+        if not self.weights:
+            return None
+        return torch.tensor([self.weights[task] for task in tasks], device=self.device)
+
+
+def check_weights(
+    weights: dict[str, float], weights_file: str | None, balance: Balance = "tasks"
+) -> None:
+    """Refuse two answers to how tasks are weighed: one of them would be ignored.
 
     Raises:
-        ConfigError: Both are given.
+        ConfigError: Weights and a file are given, or one of them and a balance.
     """
+    if balance != "tasks" and (weights or weights_file is not None):
+        raise ConfigError(
+            f"Weights are given and strategy is '{balance}'; only one can say how tasks are "
+            f"balanced. Set strategy=tasks to draw by the weights."
+        )
     if weights and weights_file is not None:
         raise ConfigError(
             f"task_weights and weights_file ('{weights_file}') are both given; only one can say "

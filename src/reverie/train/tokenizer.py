@@ -17,7 +17,7 @@ from reverie.core.errors import ConfigError
 from reverie.core.seeds import child_seed
 from reverie.data.latents import FrameCache
 from reverie.data.resident import resident_frames
-from reverie.data.sampling import SamplerConfig, WindowSampler
+from reverie.data.sampling import Balance, SamplerConfig, WindowSampler
 from reverie.data.store import EpisodeStore
 from reverie.data.windows import WindowRef, list_windows
 from reverie.models.objective import LossReport
@@ -28,6 +28,7 @@ from reverie.parallel.precision import Precision, autocast
 from reverie.train.loop import FitConfig, Hook, Training
 from reverie.train.optim import OptimConfig
 from reverie.train.phase import (
+    LossBalance,
     PhaseFolder,
     Surroundings,
     check_weights,
@@ -61,7 +62,8 @@ class TokenizerTrainingConfig:
     weights_file: str | None = None
     """Weights of tasks or episodes, as ``reverie data weights`` writes; instead of
     ``task_weights``."""
-
+    strategy: Balance = added("tasks")
+    """What balances the tasks where no weights are given; see ``data.sampling.Balance``."""
     precision: Precision = added("float32")
     """``auto`` multiplies matrices in bfloat16 where the hardware does so natively."""
 
@@ -75,7 +77,7 @@ class TokenizerTrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse empty batches."""
-        check_weights(self.task_weights, self.weights_file)
+        check_weights(self.task_weights, self.weights_file, self.strategy)
         if self.batch_size < 1 or self.window_length < 1:
             raise ConfigError(
                 f"batch_size and window_length must be at least 1, got {self.batch_size} and "
@@ -152,11 +154,15 @@ def prepare_tokenizer(
         latent_noise=config.latent_noise,
         perceptual=load_perceptual(config.perceptual, device=ranks.device),
     )
+    windows = list_windows(store.index, config.window_length)
+    balance = LossBalance.of_windows(windows, config.strategy, ranks.device)
+    task_of = {entry.id: entry.task for entry in store.index}
     sampler = make_sampler(
-        list_windows(store.index, config.window_length),
+        windows,
         config.task_weights,
         cache_path.parent,
         weights_file=config.weights_file,
+        balance=config.strategy,
         batch_size=config.batch_size,
         seed=child_seed(seed, "tokenizer", "windows"),
         ranks=ranks,
@@ -166,14 +172,19 @@ def prepare_tokenizer(
     cache = cache or FrameCache.build(store, cache_path)
     read = _make_reader(store, cache, ranks.device)
 
-    def compute_loss(wrapped: nn.Module, frames: Any, state: TrainState) -> LossReport:
+    def next_batch() -> tuple[Tensor, Tensor | None]:
+        refs = sampler.next_batch()
+        return read(refs), balance.of([task_of[ref.episode_id] for ref in refs])
+
+    def compute_loss(wrapped: nn.Module, drawn: Any, state: TrainState) -> LossReport:
+        frames, row_weights = drawn
         with autocast(ranks.device, config.precision):
-            return wrapped(frames, rng=state.rng)
+            return wrapped(frames, rng=state.rng, row_weights=row_weights)
 
     return Training(
         kind="tokenizer",
         state=make_state(objective, config.optim, sampler, name="tokenizer", around=around),
-        next_batch=lambda: read(sampler.next_batch()),
+        next_batch=next_batch,
         compute_loss=compute_loss,
         frames_per_step=config.batch_size * config.window_length,
         optim=config.optim,

@@ -11,35 +11,14 @@ from reverie.data.shards import EpisodeEntry
 from reverie.data.windows import list_windows
 from reverie.hallucination.coverage import (
     coverage_map,
-    effective_sample_share,
-    frame_shares,
-    loss_weights,
     novelty_weights,
     principal_axes,
     targeted_weights,
-    uniform_weights,
     write_weights,
 )
 from reverie.hallucination.novelty import density_weights
 
-COUNTS = {"a": 977, "b": 477, "c": 2}
 DIGITS = {"abs": 5e-7, "rel": 0}
-
-
-def test_example_p_loss_weights_have_a_price() -> None:
-    assert list(frame_shares(COUNTS).values()) == pytest.approx(
-        [0.671016, 0.327610, 0.001374], **DIGITS
-    )
-    assert list(loss_weights(COUNTS).values()) == pytest.approx(
-        [0.496759, 1.017470, 242.666667], **DIGITS
-    )
-    assert effective_sample_share(COUNTS) == pytest.approx(0.0123, abs=5e-5)
-
-
-def test_loss_weights_and_uniform_sampling_mean_the_same() -> None:
-    shares, weights = frame_shares(COUNTS), loss_weights(COUNTS)
-    for task, share in uniform_weights(tuple(COUNTS)).items():
-        assert shares[task] * weights[task] == pytest.approx(share)
 
 
 def test_targeted_tasks_get_their_share_together() -> None:

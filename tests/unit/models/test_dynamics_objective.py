@@ -352,3 +352,23 @@ def test_the_same_generator_gives_the_same_bits() -> None:
     batch, latents = make_batch(ROWS, FRAMES), random_latents(AWKWARD, ROWS, FRAMES)
     first, second = (loss_of(make(), latents, batch) for _ in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("paired", [0.0, 0.5])
+def test_a_row_without_weight_teaches_no_flow_and_equal_weights_change_nothing(
+    paired: float,
+) -> None:
+    objective = make(paired_fraction=paired, head_fraction=0.0)
+    latents, batch = random_latents(AWKWARD, ROWS, FRAMES), make_batch(ROWS, FRAMES)
+    plain = objective(latents, batch, step=0, rng=seeded(3)).terms["flow"]
+
+    def flow_of(weights: Tensor, changed: Tensor = latents) -> Tensor:
+        return objective(changed, batch, step=0, rng=seeded(3), row_weights=weights).terms["flow"]
+
+    assert torch.equal(flow_of(torch.ones(ROWS)), plain)
+    weights = torch.ones(ROWS)
+    weights[3] = 0.0
+    junk = latents.clone()
+    junk[3] = 2.0
+    assert torch.equal(flow_of(weights, junk), flow_of(weights))
+    assert not torch.equal(flow_of(torch.ones(ROWS), junk), plain)

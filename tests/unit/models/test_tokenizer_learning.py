@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from reverie.models.tokenizer.causal import CausalTokenizer, CausalTokenizerConfig
 from reverie.models.tokenizer.conv import ConvTokenizer, ConvTokenizerConfig
@@ -111,6 +112,16 @@ def test_the_loss_is_the_plain_mse_of_all_pixels() -> None:
     wanted = (painted - frames.permute(0, 1, 4, 2, 3) / 255).square().mean()
     assert float(report.terms["mse"]) == pytest.approx(float(wanted), rel=1e-5)
     assert float(report.terms["psnr_db"]) == pytest.approx(-10 * float(wanted.log10()), rel=1e-5)
+
+
+def test_weights_of_windows_weigh_their_errors() -> None:
+    torch.manual_seed(0)
+    tokenizer = ConvTokenizer(ConvTokenizerConfig(frame_px=16, channels=(4, 4), latent_channels=3))
+    objective = TokenizerObjective(tokenizer, latent_noise=0.0).eval()
+    frames, _ = moving_dots(2, 1, 16, seeded())
+    both = objective(frames, rng=seeded(), row_weights=torch.tensor([2.0, 0.0])).total
+    assert_close(both, objective(frames[:1], rng=seeded()).total)
+    assert not torch.allclose(both, objective(frames, rng=seeded()).total)
 
 
 def small_causal(max_drop: float = 0.9) -> CausalTokenizerConfig:

@@ -16,7 +16,7 @@ from reverie.core.errors import ConfigError, UnknownNameError
 from reverie.data.store import EpisodeStore
 from reverie.models.load import load_world_model, save_world_model, weights_hash
 from reverie.recipes.adapt import AdaptOrder, run_adapt
-from reverie.recipes.finetune import FinetuneConfig, extend_world, targeted_weights
+from reverie.recipes.finetune import FinetuneConfig, extend_world
 from reverie.train.phase import Surroundings
 from tests.support.small_world import make_small_world
 from tests.support.tiny_adapt import KNOWN_TASK, NEW_TASK, tiny_order
@@ -145,15 +145,6 @@ def test_an_extended_model_dreams_known_tasks_as_before() -> None:
     ]
     assert torch.equal(*pair)
     assert weights_hash(more) == weights_hash(world)
-
-
-def test_targets_share_half_of_all_draws_and_the_others_the_rest() -> None:
-    tasks = tuple(f"task-{index}" for index in range(210))
-    weights = targeted_weights(tasks, tasks[:20], 0.5)
-    assert weights[tasks[0]] == pytest.approx(0.025) and sum(weights.values()) == pytest.approx(1)
-    assert weights[tasks[-1]] == pytest.approx(0.002632, abs=5e-7)
-    assert set(targeted_weights(tasks, (), 0.5).values()) == {1.0}
-    assert set(targeted_weights(tasks, tasks, 0.5).values()) == {1.0}
 
 
 def test_cells_that_were_visited_before_are_not_new() -> None:

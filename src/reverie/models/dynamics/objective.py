@@ -140,7 +140,13 @@ class DynamicsObjective(nn.Module):
             self.policy_rms = RunningRms()
 
     def forward(
-        self, latents: Float[Tensor, "b t n d"], batch: Batch, *, step: int, rng: torch.Generator
+        self,
+        latents: Float[Tensor, "b t n d"],
+        batch: Batch,
+        *,
+        step: int,
+        rng: torch.Generator,
+        row_weights: Float[Tensor, " b"] | None = None,
     ) -> LossReport:
         """Return the loss of one batch.
 
@@ -149,6 +155,8 @@ class DynamicsObjective(nn.Module):
             batch: Everything else about the frames.
             step: Training step, which decides the kinds of rows.
             rng: Draws labels and noise.
+            row_weights: How much each window counts in the flow loss, 1 on average; None counts
+                all alike.
         """
         plan = self.plan_rows(latents.shape[0], step)
         parts: list[FlowErrors] = []
@@ -160,7 +168,12 @@ class DynamicsObjective(nn.Module):
             inputs = self._inputs(batch, rows)
             has_coarse = step >= self.config.first_bootstrap_step
             parts.append(self._paired_rows(latents[rows], inputs, has_coarse, rng))
-        weighted = torch.cat([(part.weight * part.error).flatten() for part in parts]).mean()
+        weights = torch.cat([part.weight for part in parts])
+        if row_weights is not None:
+            weights = weights * torch.cat(
+                [row_weights[: plan.num_dynamics], row_weights[plan.num_single :]]
+            ).unsqueeze(1)
+        weighted = (weights * torch.cat([part.error for part in parts])).mean()
         errors = torch.cat([part.error.detach().flatten() for part in parts])
         finest = torch.cat([part.is_finest.flatten() for part in parts])
         terms = {

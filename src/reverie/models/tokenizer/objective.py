@@ -57,12 +57,20 @@ class TokenizerObjective(nn.Module):
         if perceptual is not None:
             self.perceptual_rms = RunningRms()
 
-    def forward(self, frames: UInt8[Tensor, "b t h w 3"], *, rng: torch.Generator) -> LossReport:
+    def forward(
+        self,
+        frames: UInt8[Tensor, "b t h w 3"],
+        *,
+        rng: torch.Generator,
+        row_weights: Float[Tensor, " b"] | None = None,
+    ) -> LossReport:
         """Return the loss of one batch of windows.
 
         Args:
             frames: Windows of frames; per-frame tokenizers do not mind their length.
             rng: Draws the latent noise and, where the tokenizer masks patches, the masks.
+            row_weights: How much the pixels of each window count, 1 on average; None counts all
+                alike.
         """
         tokenizer = self.tokenizer
         masked = getattr(tokenizer, "embed_masked", None)
@@ -70,14 +78,16 @@ class TokenizerObjective(nn.Module):
         noise = torch.randn(raw.shape, generator=rng, device=rng.device).to(raw)
         painted = tokenizer.paint(raw + self.latent_noise * noise)  # type: ignore[operator]
         target = rearrange(frames, "b t h w c -> b t c h w").to(painted.dtype) / 255
-        mse = (painted - target).float().square().mean()
+        errors = (painted - target).float().square()
+        mse = errors.mean()
+        loss = mse if row_weights is None else (errors.mean(dim=(1, 2, 3, 4)) * row_weights).mean()
         terms = {
             "mse": mse.detach(),
             "psnr_db": -10 * torch.log10(mse.detach().clamp_min(1e-10)),
             "latent_std": raw.detach().float().std(),
             "saturated_share": (raw.detach().abs() > SATURATED).float().mean(),
         }
-        total = self.pixel_rms(mse)
+        total = self.pixel_rms(loss)
         if self.perceptual is not None:
             distance = self.perceptual(painted, target)
             terms[self.perceptual.config.metric_name] = distance.detach()
