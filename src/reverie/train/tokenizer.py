@@ -167,10 +167,8 @@ def prepare_tokenizer(
         seed=child_seed(seed, "tokenizer", "windows"),
         ranks=ranks,
     )
-    cache = FrameCache.build(store, cache_path) if ranks.is_main else None
-    ranks.wait()
-    cache = cache or FrameCache.build(store, cache_path)
-    read = _make_reader(store, cache, ranks.device)
+    main_first(ranks, lambda: FrameCache.build(store, cache_path))
+    read = _make_reader(store, FrameCache.build(store, cache_path), ranks.device)
 
     def next_batch() -> tuple[Tensor, Tensor | None]:
         refs = sampler.next_batch()
