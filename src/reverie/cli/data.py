@@ -215,7 +215,8 @@ def _summary(store: Path, report: StoreReport, is_repaired: bool) -> str:
 
 def _tabulate(store: EpisodeStore) -> Table:
     spec = store.frame_spec
-    title = f"{store.path}: {spec.height_px}x{spec.width_px} frames, codec {store.spec.codec}"
+    title = f"{store.path}: {spec.height_px}x{spec.width_px} frames, codec {store.spec.codec}, "
+    title += f"drawn {store.spec.quality}"
     table = Table(title=title)
     for name in ("task", "source", "episodes", "frames", "terminated", "mean score", "lanes"):
         table.add_column(name, justify="left" if name in ("task", "source") else "right")

@@ -14,7 +14,7 @@ from rich.table import Table
 from reverie.core.errors import ConfigError, UnknownNameError
 from reverie.core.files import write_bytes, write_json
 from reverie.core.registry import unknown_name_message
-from reverie.core.types import NATIVE_FRAME_PX, FrameSpec
+from reverie.core.types import DEFAULT_QUALITY, NATIVE_FRAME_PX, FrameSpec, RenderQuality
 from reverie.envs.experts import has_expert
 from reverie.envs.gallery import draw_gallery
 from reverie.envs.registry import task_names, task_spec
@@ -103,6 +103,7 @@ def check_tasks(
     all_tasks: Annotated[bool, tyro.conf.arg(name="all")] = False,
     steps: int | None = None,
     size_px: int = NATIVE_FRAME_PX,
+    quality: RenderQuality = DEFAULT_QUALITY,
     seed: int = 0,
     workers: int | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
@@ -121,6 +122,7 @@ def check_tasks(
         all_tasks: Check the benchmark's 210 tasks and the four classics.
         steps: Steps per task. Default: whole episodes, 50 with --all.
         size_px: Side of the frames.
+        quality: How MuJoCo tasks are drawn.
         seed: Seed of the episode and of the noise.
         workers: Processes. Default: one per core.
         json_file: Where to write the result as JSON.
@@ -131,6 +133,7 @@ def check_tasks(
         task_spec(name)
     config = SurveyConfig(
         frame=FrameSpec(height_px=size_px, width_px=size_px),
+        quality=quality,
         num_steps=50 if all_tasks and steps is None else steps,
         seed=seed,
     )
@@ -152,6 +155,7 @@ def draw_gallery_of_tasks(
     out: Path,
     domain: str | None = None,
     size_px: int = 96,
+    quality: RenderQuality = "fast2x",
     seed: int = 0,
     workers: int | None = None,
 ) -> int:
@@ -163,6 +167,7 @@ def draw_gallery_of_tasks(
         out: The PNG file to write.
         domain: Only tasks of this simulator.
         size_px: Side of each frame.
+        quality: How MuJoCo tasks are drawn.
         seed: Seed of the episodes.
         workers: Processes. Default: one per core.
     """
@@ -170,7 +175,7 @@ def draw_gallery_of_tasks(
         raise ConfigError(f"The gallery is written as PNG, got --out {out}. Name it gallery.png.")
     names = [spec.name for spec in _specs_of(domain)]
     frame = FrameSpec(height_px=size_px, width_px=size_px)
-    config = SurveyConfig(frame=frame, seed=seed, wants_pictures=True)
+    config = SurveyConfig(frame=frame, quality=quality, seed=seed, wants_pictures=True)
     outcomes = {outcome.task: outcome for outcome in _survey(names, config, workers)}
     frames = {name: picture for name in names if (picture := outcomes[name].frame) is not None}
     sheet = draw_gallery(frames)

@@ -1,22 +1,18 @@
-"""Completes an order of episodes on several processes, whatever dies in between."""
+"""Completes an order of episodes with several workers, whatever dies in between."""
 
 import logging
-import multiprocessing
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import cast
 
+from reverie.collect.crew import Crew, Lost, MakeCrew
 from reverie.collect.order import CollectOrder, OrderItem, list_items
 from reverie.collect.policies import EXPERT_POLICIES
-from reverie.collect.worker import ItemPlayer, ItemResult, run_worker
+from reverie.collect.processes import ProcessCrew
+from reverie.collect.worker import ItemPlayer, ItemResult
 from reverie.core.config import to_dict
 from reverie.core.errors import ConfigError, ReverieError
 from reverie.core.files import digest, write_json
@@ -25,7 +21,6 @@ from reverie.envs.experts import has_expert
 
 MAX_ATTEMPTS = 3
 """Times one episode is tried before the collection stops."""
-_JOIN_TIMEOUT_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +64,7 @@ def collect(
     *,
     num_workers: int = 0,
     progress: Progress | None = None,
+    make_crew: MakeCrew = ProcessCrew,
 ) -> CollectStatus:
     """Collect the episodes of an order that the store does not hold yet.
 
@@ -77,9 +73,10 @@ def collect(
 
     Args:
         order: What to collect.
-        store_path: Made if it is not there; an existing store must have the order's frames.
-        num_workers: Processes; 0 plays in this one.
+        store_path: Made if it is not there; an existing one must have the order's frames.
+        num_workers: How many play at once; 0 plays in this process.
         progress: Told how far it is.
+        make_crew: Where the workers live: processes of this machine, or a cluster.
 
     Raises:
         CollectError: An episode failed, or killed its worker, several times.
@@ -91,7 +88,7 @@ def collect(
             f"{num_workers}. Try 2."
         )
     _check_experts(order)
-    store = EpisodeStore.open_or_create(store_path, order.frame, order.codec)
+    store = EpisodeStore.open_or_create(store_path, order.frame, order.codec, order.quality)
     _keep_order(store, order)
     items = list_items(order)
     todo = deque(item for item in items if item.id not in store)
@@ -101,21 +98,15 @@ def collect(
         player = ItemPlayer(store)
         try:
             while todo:
-                _settle(player.play(todo[0]), todo, tally)
+                _settle(player.play(todo.popleft()), todo, tally)
                 tally.tell(progress)
         finally:
             player.close()
         return tally.status
-    with _crew(store.path, min(num_workers, len(todo))) as crew:
-        _collect_with(crew, todo, store, tally, progress)
+    if todo:
+        with closing(make_crew(store.path, min(num_workers, len(todo)))) as crew:
+            _collect_with(crew, todo, store, tally, progress)
     return tally.status
-
-
-@dataclass(kw_only=True, slots=True, eq=False)
-class _Worker:
-    process: SpawnProcess
-    connection: Connection
-    item: OrderItem | None = None
 
 
 class _Tally:
@@ -152,124 +143,43 @@ class _Tally:
 
 
 def _collect_with(
-    crew: list[_Worker],
+    crew: Crew,
     todo: deque[OrderItem],
     store: EpisodeStore,
     tally: _Tally,
     progress: Progress | None,
 ) -> None:
-    for worker in crew:
-        _give_next(worker, todo)
-    while any(worker.item for worker in crew):
-        # The end of a process is waited for too: a child that a simulator started may hold the pipe
-        # open after its worker is gone.
-        busy: dict[object, _Worker] = {}
-        for worker in crew:
-            if worker.item is not None:
-                busy |= {worker.connection: worker, worker.process.sentinel: worker}
-        for ready in wait(cast("list[Connection | int]", list(busy))):
-            worker = busy[ready]
-            item = worker.item
-            if item is None:  # settled in this round, by the other of its two handles
-                continue
-            try:
-                result = _receive(worker)
-            except (EOFError, ConnectionError):
-                _replace_dead(worker, store, tally, todo)
+    while todo or crew.num_busy:
+        while todo and crew.num_idle:
+            crew.give(todo.popleft())
+        for answer in crew.wait():
+            if isinstance(answer, Lost):
+                _settle_lost(answer, store, todo, tally)
             else:
-                todo.appendleft(item)
-                _settle(result, todo, tally)
-            worker.item = None
+                _settle(answer, todo, tally)
             tally.tell(progress)
-        for worker in crew:
-            if worker.item is None:
-                _give_next(worker, todo)
-
-
-def _receive(worker: _Worker) -> ItemResult:
-    if not worker.connection.poll():
-        raise EOFError("the process ended without a word")
-    return worker.connection.recv()
 
 
 def _settle(result: ItemResult, todo: deque[OrderItem], tally: _Tally) -> None:
-    """Take a played episode off the front of the list, or leave it there for another try."""
+    """Count a played episode, or put it back for another try."""
     if result.error is not None:
         raise result.error
     if result.trace:
         tally.add_failure(result.item, result.trace.strip().splitlines()[-1])
+        todo.appendleft(result.item)
         return
-    todo.popleft()
     tally.add(result.num_frames)
 
 
-def _replace_dead(
-    worker: _Worker, store: EpisodeStore, tally: _Tally, todo: deque[OrderItem]
-) -> None:
-    item = worker.item
-    assert item is not None, "only busy workers are waited for"
-    worker.connection.close()
-    worker.process.join()
-    code = worker.process.exitcode
-    fresh = _start_worker(store.path)
-    worker.process, worker.connection = fresh.process, fresh.connection
+def _settle_lost(lost: Lost, store: EpisodeStore, todo: deque[OrderItem], tally: _Tally) -> None:
     tally.add_restart()
     store.refresh()
-    if item.id in store:
-        # It died between storing the episode and saying so.
-        tally.add(store.entry(item.id).num_frames)
+    if lost.item.id in store:
+        # The worker died between storing the episode and saying so.
+        tally.add(store.entry(lost.item.id).num_frames)
         return
-    tally.add_failure(item, f"its process died with exit code {code}.")
-    todo.append(item)
-
-
-def _give_next(worker: _Worker, todo: deque[OrderItem]) -> None:
-    if not todo:
-        return
-    worker.item = todo.popleft()
-    try:
-        worker.connection.send(worker.item)
-    except ConnectionError:
-        logger.debug("A worker died while idle; its end of the pipe will say so.")
-
-
-@contextmanager
-def _crew(store_path: Path, num_workers: int) -> Iterator[list[_Worker]]:
-    crew = [_start_worker(store_path) for _ in range(num_workers)]
-    try:
-        yield crew
-    finally:
-        for worker in crew:
-            worker.process.terminate()
-            worker.connection.close()
-        for worker in crew:
-            worker.process.join(_JOIN_TIMEOUT_S)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-
-
-def _start_worker(store_path: Path) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    mine, theirs = context.Pipe()
-    process = context.Process(target=run_worker, args=(theirs, store_path), daemon=True)
-    with _interrupts_ignored():
-        process.start()
-    theirs.close()
-    return _Worker(process=process, connection=cast("Connection", mine))
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Let a process that starts here inherit that: Ctrl-C is the parent's to answer."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    tally.add_failure(lost.item, lost.reason)
+    todo.append(lost.item)
 
 
 def _check_experts(order: CollectOrder) -> None:

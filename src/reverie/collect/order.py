@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from reverie.collect.policies import POLICIES
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
 from reverie.core.seeds import child_seed
-from reverie.core.types import FrameSpec
+from reverie.core.types import DEFAULT_QUALITY, FrameSpec, RenderQuality
 from reverie.envs.registry import task_spec
 
 
@@ -21,6 +22,8 @@ class CollectOrder:
     seed: int = 0
     frame: FrameSpec = field(default_factory=FrameSpec)
     codec: str = "webp"
+    quality: RenderQuality = added(DEFAULT_QUALITY)
+    """How tasks are drawn whose drawing is ours."""
     step_limits: tuple[int, ...] = ()
     """Dealt to the episodes in turn, each ending one before the task's own limit; empty leaves
     episodes whole. Many short episodes show more starts (goals, layouts, looks) than few long

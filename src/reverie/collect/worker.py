@@ -69,7 +69,8 @@ class ItemPlayer:
     def _env_of(self, task: str) -> TaskEnv:
         if self._env is None or self._env.spec.name != task:
             self.close()
-            self._env = make_env(task, frame_spec=self._store.frame_spec)
+            spec = self._store.spec
+            self._env = make_env(task, frame_spec=spec.frame, quality=spec.quality)
         return self._env
 
 

@@ -13,6 +13,14 @@ NATIVE_FRAME_PX = 224
 """Side of the frames that every task draws by default."""
 
 
+RenderQuality = Literal["release", "fast", "fast2x"]
+"""How carefully tasks are drawn whose simulator leaves it to us (``TaskSpec.has_qualities``).
+``release``: as frames of the benchmark were released. ``fast``: cheap shadows, one sample a pixel;
+our own data. ``fast2x``: the same at twice the size, averaged; smooth edges, for people."""
+
+DEFAULT_QUALITY: RenderQuality = "fast"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameSpec:
     """Size of the frames of a task, a store or a model; always RGB uint8, channels last."""

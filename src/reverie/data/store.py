@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from reverie.core.config import from_dict, to_dict
+from reverie.core.config import added, from_dict, to_dict
 from reverie.core.errors import ConfigError, DataError
 from reverie.core.files import write_json
-from reverie.core.types import Episode, FrameSpec
+from reverie.core.types import DEFAULT_QUALITY, Episode, FrameSpec, RenderQuality
 from reverie.data.codecs import STRIP_FRAMES, check_codec, decode_strip
 from reverie.data.shards import (
     EpisodeEntry,
@@ -49,6 +49,8 @@ class StoreSpec:
     codec: str
     strip_frames: int
     frame: FrameSpec
+    quality: RenderQuality = added(DEFAULT_QUALITY)
+    """How tasks whose drawing is ours were drawn."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,7 +91,12 @@ class EpisodeStore:
         return (EpisodeStore.open, (self.path,))
 
     @staticmethod
-    def create(path: Path | str, frame_spec: FrameSpec, codec: str = "webp") -> "EpisodeStore":
+    def create(
+        path: Path | str,
+        frame_spec: FrameSpec,
+        codec: str = "webp",
+        quality: RenderQuality = DEFAULT_QUALITY,
+    ) -> "EpisodeStore":
         """Make an empty store; a folder that already holds one is refused."""
         path = Path(path)
         check_codec(codec, frame_spec)
@@ -102,6 +109,7 @@ class EpisodeStore:
             codec=codec,
             strip_frames=STRIP_FRAMES,
             frame=frame_spec,
+            quality=quality,
         )
         (path / "shards").mkdir(parents=True, exist_ok=True)
         write_json(path / MANIFEST, to_dict(spec))
@@ -119,16 +127,21 @@ class EpisodeStore:
 
     @staticmethod
     def open_or_create(
-        path: Path | str, frame_spec: FrameSpec, codec: str = "webp"
+        path: Path | str,
+        frame_spec: FrameSpec,
+        codec: str = "webp",
+        quality: RenderQuality = DEFAULT_QUALITY,
     ) -> "EpisodeStore":
-        """Open a store, or make it; one with other frames or another codec is refused."""
+        """Open a store, or make it; one with other frames, codec or quality is refused."""
         if not (Path(path) / MANIFEST).exists():
-            return EpisodeStore.create(path, frame_spec, codec)
+            return EpisodeStore.create(path, frame_spec, codec, quality)
         store = EpisodeStore.open(path)
-        if (store.frame_spec, store.spec.codec) != (frame_spec, codec):
+        held, asked = _describe(store.frame_spec, store.spec.codec), _describe(frame_spec, codec)
+        if store.spec.quality != quality:
+            held, asked = f"{held}, drawn {store.spec.quality}", f"{asked}, drawn {quality}"
+        if held != asked:
             raise ConfigError(
-                f"{path} holds {_describe(store.frame_spec, store.spec.codec)}, asked for "
-                f"{_describe(frame_spec, codec)}. Use the same, or choose another folder."
+                f"{path} holds {held}, asked for {asked}. Use the same, or choose another folder."
             )
         return store
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from reverie.core.seeds import numpy_rng
-from reverie.core.types import FrameSpec
+from reverie.core.types import DEFAULT_QUALITY, FrameSpec, RenderQuality
 from reverie.envs.api import StepResult, TaskEnv
 from reverie.envs.registry import make_env, task_spec
 
@@ -28,13 +28,19 @@ class TaskCheck:
 
 
 def check_task(
-    task: str, *, frame_spec: FrameSpec, seed: int = 0, num_steps: int | None = None
+    task: str,
+    *,
+    frame_spec: FrameSpec,
+    quality: RenderQuality = DEFAULT_QUALITY,
+    seed: int = 0,
+    num_steps: int | None = None,
 ) -> TaskCheck:
     """Play an episode of uniform noise, then repeat parts of it.
 
     Args:
         task: Name of the task.
         frame_spec: Size of its frames.
+        quality: How carefully to draw it.
         seed: Of the episode and of the noise.
         num_steps: Steps to play; None plays to the end of the episode.
 
@@ -42,7 +48,7 @@ def check_task(
         UnknownNameError: There is no such task.
         MissingExtraError: The simulator is an extra that is not installed.
     """
-    env = make_env(task, frame_spec=frame_spec)
+    env = make_env(task, frame_spec=frame_spec, quality=quality)
     try:
         return _check(env, seed, num_steps)
     finally:

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from jaxtyping import Float32, UInt8
 
 from reverie.core.errors import ConfigError
-from reverie.core.types import FrameSpec
+from reverie.core.types import DEFAULT_QUALITY, FrameSpec, RenderQuality
 from reverie.envs.registry import make_env
 
 
@@ -22,6 +22,7 @@ class GymEnv(gymnasium.Env[UInt8[np.ndarray, "h w 3"], Float32[np.ndarray, " a"]
         task: str,
         *,
         frame_spec: FrameSpec = FrameSpec(),  # noqa: B008 - frozen
+        quality: RenderQuality = DEFAULT_QUALITY,
         render_mode: str | None = "rgb_array",
     ) -> None:
         """Start the simulator of a task.
@@ -29,6 +30,7 @@ class GymEnv(gymnasium.Env[UInt8[np.ndarray, "h w 3"], Float32[np.ndarray, " a"]
         Args:
             task: A task name.
             frame_spec: Size of the frames.
+            quality: How carefully to draw; tasks without qualities have one look only.
             render_mode: ``"rgb_array"`` or None; the observation is a picture either way.
         """
         if render_mode not in (None, "rgb_array"):
@@ -37,7 +39,7 @@ class GymEnv(gymnasium.Env[UInt8[np.ndarray, "h w 3"], Float32[np.ndarray, " a"]
                 f"the frames yourself."
             )
         self.render_mode = render_mode
-        self._env = make_env(task, frame_spec=frame_spec)
+        self._env = make_env(task, frame_spec=frame_spec, quality=quality)
         self._frame: UInt8[np.ndarray, "h w 3"] = np.zeros(frame_spec.shape, dtype=np.uint8)
         width = self._env.spec.action.width
         self.observation_space = spaces.Box(0, 255, frame_spec.shape, np.uint8)

@@ -11,24 +11,22 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from reverie.core.errors import ConfigError, MissingDriverError, ReverieError
-from reverie.core.types import NATIVE_FRAME_PX, FrameSpec
+from reverie.core.types import DEFAULT_QUALITY, NATIVE_FRAME_PX, FrameSpec, RenderQuality
 
-RenderQuality = Literal["release", "fast", "fast2x"]
+QUALITIES: tuple[RenderQuality, ...] = ("release", "fast", "fast2x")
 """``release``: the model's own shadow map and samples, as in released frames. ``fast``: one sample
 a pixel, smaller shadow map, round shapes of fewer faces; our own data. ``fast2x``: the same at
 twice the size, averaged 2x2; smooth edges, for the live page and for video.
 
 Frames of half the native size or less are averages of a picture that is a whole number of times
 larger in both fast qualities: drawing it costs hardly more, and thin limbs stay whole."""
-
-QUALITIES: tuple[RenderQuality, ...] = ("release", "fast", "fast2x")
 
 SHADOW_MAP_PX = 1024
 FAST_SLICES, FAST_STACKS = 16, 8
@@ -50,11 +48,27 @@ Camera = str | int | FreeCamera
 """A camera of the model by name or index, or a free one."""
 
 
+def choose_graphics() -> None:
+    """Let MuJoCo draw without a screen, if nobody has chosen how it draws.
+
+    MuJoCo and the packages built on it read ``MUJOCO_GL`` when they are imported; later would be
+    too late. So factories call this before they import what imports MuJoCo, wanted or not.
+
+    Raises:
+        ReverieError: MuJoCo was imported before, without ``MUJOCO_GL``.
+    """
+    if platform.system() != "Linux" or os.environ.get("MUJOCO_GL"):
+        return
+    if "mujoco" in sys.modules:
+        raise ReverieError(
+            "The package 'mujoco' was imported before Reverie could choose how it draws. Set "
+            "MUJOCO_GL=egl before Python starts, or make the task before importing mujoco."
+        )
+    os.environ["MUJOCO_GL"] = "egl"
+
+
 def prepare_mujoco() -> Any:
     """Import MuJoCo with a headless graphics back-end; factories call this before they import.
-
-    MuJoCo and the packages built on it read ``MUJOCO_GL`` when they are imported, so it is set
-    here if nobody has set it. Later would be too late.
 
     Returns:
         The module ``mujoco``.
@@ -63,13 +77,7 @@ def prepare_mujoco() -> Any:
         ReverieError: MuJoCo was imported before, without ``MUJOCO_GL``.
         MissingDriverError: The graphics library of the back-end is not installed.
     """
-    if platform.system() == "Linux" and not os.environ.get("MUJOCO_GL"):
-        if "mujoco" in sys.modules:
-            raise ReverieError(
-                "The package 'mujoco' was imported before Reverie could choose how it draws. Set "
-                "MUJOCO_GL=egl before Python starts, or make the task before importing mujoco."
-            )
-        os.environ["MUJOCO_GL"] = "egl"
+    choose_graphics()
     try:
         return importlib.import_module("mujoco")
     except ModuleNotFoundError:
@@ -91,7 +99,7 @@ class MujocoRenderer:
         frame_spec: FrameSpec,
         *,
         camera: Camera,
-        quality: RenderQuality = "fast",
+        quality: RenderQuality = DEFAULT_QUALITY,
         release_px: int = NATIVE_FRAME_PX,
     ) -> None:
         """Remember what to draw; the GL context is made by the first ``draw``.

@@ -35,7 +35,10 @@ class OracleConfig:
     horizon: int = 20
     """Agent steps that are imagined."""
     num_knots: int = 6
-    """Actions drawn per candidate; the steps between them are interpolated, so plans are smooth."""
+    """Actions drawn per candidate; the steps between them are filled in."""
+    is_held: bool = False
+    """Whether an action is held until the next knot, for sticks and buttons that know only a few
+    positions; else the steps between are interpolated, so that plans are smooth."""
     num_candidates: int = 24
     """Sequences played per round, the last plan and doing nothing among them."""
     num_rounds: int = 2
@@ -76,7 +79,8 @@ class OraclePlanner:
         self._config = config
         self._hint = hint
         self._copy: Game | None = None
-        self._basis = _interpolation(config.horizon, config.num_knots)
+        fill = _holding if config.is_held else _interpolation
+        self._basis = fill(config.horizon, config.num_knots)
 
     def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:
         """Begin an episode with an empty plan."""
@@ -158,3 +162,9 @@ def _interpolation(horizon: int, num_knots: int) -> Float64[np.ndarray, "t n"]:
     """Return the weights of the knots at each step, for straight lines between them."""
     places = np.linspace(0.0, num_knots - 1.0, horizon)
     return np.maximum(0.0, 1.0 - np.abs(places[:, None] - np.arange(num_knots)[None]))
+
+
+def _holding(horizon: int, num_knots: int) -> Float64[np.ndarray, "t n"]:
+    """Return the weights of the knots at each step, for actions that are held."""
+    places = np.arange(horizon) * num_knots // horizon
+    return np.eye(num_knots)[places]

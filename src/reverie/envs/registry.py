@@ -7,7 +7,7 @@ from typing import Any
 
 from reverie.core.errors import MissingExtraError, MissingSimulatorError, UnknownNameError
 from reverie.core.registry import unknown_name_message
-from reverie.core.types import FrameSpec
+from reverie.core.types import DEFAULT_QUALITY, FrameSpec, RenderQuality
 from reverie.envs.api import TaskEnv
 from reverie.envs.spec import TaskSpec
 
@@ -58,23 +58,32 @@ def task_spec(name: str) -> TaskSpec:
     return specs[name]
 
 
-def make_env(name: str, *, frame_spec: FrameSpec = FrameSpec()) -> TaskEnv:  # noqa: B008
+def make_env(
+    name: str,
+    *,
+    frame_spec: FrameSpec = FrameSpec(),  # noqa: B008 - frozen
+    quality: RenderQuality = DEFAULT_QUALITY,
+) -> TaskEnv:
     """Import the simulator of a task and start it.
 
     Args:
         name: A task name.
         frame_spec: Size of the frames; other sizes than the native one are area-resampled from it.
+        quality: How carefully to draw; tasks without qualities have one look only.
 
     Raises:
         UnknownNameError: There is no such task.
         MissingExtraError: The simulator is an extra that is not installed.
     """
-    return make_from_spec(task_spec(name), frame_spec)
+    return make_from_spec(task_spec(name), frame_spec, quality)
 
 
-def make_from_spec(spec: TaskSpec, frame_spec: FrameSpec) -> TaskEnv:
+def make_from_spec(
+    spec: TaskSpec, frame_spec: FrameSpec, quality: RenderQuality = DEFAULT_QUALITY
+) -> TaskEnv:
     """Call the factory that a spec names."""
-    return call_named(spec.factory, spec, frame_spec)
+    choice = (quality,) if spec.has_qualities else ()
+    return call_named(spec.factory, spec, frame_spec, *choice)
 
 
 def call_named(target: str, spec: TaskSpec, *arguments: Any) -> Any:

@@ -36,8 +36,12 @@ class TaskSpec:
     """The extra of the ``reverie`` package that installs the simulator; None if core has it."""
     assets: str | None = None
     """The command that fetches assets this task needs from a hub; None if it needs none."""
+    has_qualities: bool = False
+    """Whether we draw the task ourselves, in a render quality that can be chosen; the others look
+    as their simulator draws them."""
     factory: str
-    """``"module:function"``; called with (spec, frame_spec), returns a ``TaskEnv``."""
+    """``"module:function"``; called with (spec, frame_spec), and with a render quality as well
+    where the task has qualities; returns a ``TaskEnv``."""
     expert: str | None = None
     """``"module:function"``; called with (spec), returns the ``Controller`` of its scripted expert,
     or a whole ``Policy``. None if it has none."""

@@ -6,6 +6,7 @@ import os
 import queue
 import resource
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from jaxtyping import UInt8
 
 from reverie.core.errors import MissingAssetError, MissingDriverError, MissingExtraError
 from reverie.core.seeds import numpy_rng
-from reverie.core.types import FrameSpec
+from reverie.core.types import DEFAULT_QUALITY, FrameSpec, RenderQuality
 from reverie.envs.checks import TaskCheck, check_task
 from reverie.envs.registry import make_env, task_names, task_spec
 
@@ -31,6 +32,10 @@ GROUP_SIZE = 8
 GALLERY_STEPS = 20
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 """For workers, of which there are as many as cores already."""
+_HUNG = (
+    "It gave no answer within {limit_s:.0f} s, so its process was ended. Check it alone; if it "
+    "hangs again, its simulator or the driver that draws it does not work on this machine."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,11 +58,15 @@ class SurveyConfig:
     """How each task is run."""
 
     frame: FrameSpec = FrameSpec()
+    quality: RenderQuality = DEFAULT_QUALITY
     num_steps: int | None = 50
     """Steps per task; None plays whole episodes."""
     seed: int = 0
     wants_pictures: bool = False
     """Only play on and keep a picture, instead of checking."""
+    limit_s: float = 900.0
+    """Time for one task, start included; then its process is ended and the task has failed. Far
+    more than any task takes on a busy machine: simulators have been seen to hang."""
 
 
 def benchmark_names() -> tuple[str, ...]:
@@ -108,7 +117,11 @@ def run_one(name: str, config: SurveyConfig) -> TaskOutcome:
             outcome = TaskOutcome(task=name, status="ok", frame=picture_of(name, config))
         else:
             check = check_task(
-                name, frame_spec=config.frame, seed=config.seed, num_steps=config.num_steps
+                name,
+                frame_spec=config.frame,
+                quality=config.quality,
+                seed=config.seed,
+                num_steps=config.num_steps,
             )
             status: Status = "failed" if check.problems else "ok"
             message = " ".join(check.problems)
@@ -141,7 +154,7 @@ def peak_memory_mb() -> float:
 
 def picture_of(name: str, config: SurveyConfig) -> UInt8[np.ndarray, "h w 3"]:
     """Return a frame some random steps into an episode."""
-    env = make_env(name, frame_spec=config.frame)
+    env = make_env(name, frame_spec=config.frame, quality=config.quality)
     try:
         frame = env.reset(config.seed)
         rng = numpy_rng(config.seed, "gallery", name)
@@ -190,23 +203,31 @@ def _run_group(
     process.start()
     theirs.close()
     left = list(names)
+    deadline = time.monotonic() + config.limit_s
     try:
-        while left and not stop.is_set():
+        while left and not stop.is_set() and time.monotonic() < deadline:
             if not mine.poll(0.2):
                 continue
             outcome: TaskOutcome = mine.recv()
             left.remove(outcome.task)
             tell(outcome)
+            deadline = time.monotonic() + config.limit_s
+        if left and not stop.is_set():
+            process.kill()
+            tell(_failed(left.pop(0), _HUNG.format(limit_s=config.limit_s)))
     except (EOFError, ConnectionError):
         process.join()
-        text = f"Its process died with exit code {process.exitcode}."
-        tell(TaskOutcome(task=left.pop(0), status="failed", message=text))
+        tell(_failed(left.pop(0), f"Its process died with exit code {process.exitcode}."))
     finally:
         mine.close()
         if stop.is_set():
             process.kill()
         process.join()
     return tuple(left)
+
+
+def _failed(task: str, message: str) -> TaskOutcome:
+    return TaskOutcome(task=task, status="failed", message=message)
 
 
 def _serve_group(connection: Connection, names: tuple[str, ...], config: SurveyConfig) -> None:

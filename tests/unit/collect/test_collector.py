@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from reverie.core.errors import ConfigError
 from reverie.core.types import FrameSpec
 from reverie.data.check import check_store
 from reverie.data.store import EpisodeStore
+from tests.support.processes import ended, is_running
 
 SPEC = FrameSpec(height_px=16, width_px=16)
 
@@ -152,13 +152,6 @@ if __name__ == "__main__":
 """
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_worker_outlives_its_parent(tmp_path: Path, how: signal.Signals) -> None:
@@ -172,15 +165,12 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, how: signal.Signals) -> N
     )
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
-    assert len(pids) == 2 and all(map(_is_running, pids))
+    assert len(pids) == 2 and all(map(is_running, pids))
     process.send_signal(how)
     _, errors = process.communicate(timeout=10)
     traces = errors.count("Traceback")
     assert traces == (1 if how == signal.SIGINT else 0), "only the parent speaks"
-    deadline = time.monotonic() + 5
-    while any(map(_is_running, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(_is_running, pids))
+    assert ended(lambda: [pid for pid in pids if is_running(pid)], timeout_s=5)
     assert check_store(tmp_path / "s").num_episodes >= 3
 
 

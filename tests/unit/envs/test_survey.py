@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -114,3 +115,20 @@ def test_the_gallery_shows_each_frame_in_its_place() -> None:
     assert (sheet[4 + 26 : 12 + 26, 4:12] == 40).all()
     with pytest.raises(ConfigError, match="at least 1 frame"):
         draw_gallery({})
+
+
+def test_a_task_that_hangs_is_ended_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey_module, "_serve_group", hanging_server)
+    patient = SurveyConfig(frame=SMALL.frame, num_steps=5, limit_s=3.0)
+    names = ("toy-paint", "toy-fall")
+    outcomes = {item.task: item for item in survey(names, patient, num_workers=1)}
+    assert outcomes["toy-paint"].status == "failed"
+    assert "gave no answer within 3 s, so its process was ended" in outcomes["toy-paint"].message
+    assert outcomes["toy-fall"].status == "ok"
+
+
+def hanging_server(connection, names, config) -> None:
+    for name in names:
+        if name == "toy-paint":
+            time.sleep(60)
+        connection.send(TaskOutcome(task=name, status="ok"))

@@ -21,7 +21,7 @@ from jaxtyping import Float32, UInt8
 
 from reverie.core.errors import ConfigError, DataError
 from reverie.core.files import digest, file_digest, write_json
-from reverie.core.types import Episode, FrameSpec
+from reverie.core.types import Episode, FrameSpec, RenderQuality
 from reverie.data.download import verify_listed
 from reverie.data.importers.mmbench2_frames import (
     FrameFile,
@@ -49,6 +49,7 @@ PARTITION_SOURCES = {
 }
 """What chose the actions in each partition; others keep the name of their folder."""
 
+QUALITY: RenderQuality = "release"
 STAGING = ".importing"
 _STAMP = "source.json"
 MEMORY_PER_WORKER_MB = 1500
@@ -181,7 +182,7 @@ def import_items(
         return results
     # Made once, here: two processes must not both make the target.
     spec = _frame_spec(_list_frames(items[0])[0], side_px)
-    EpisodeStore.open_or_create(out, spec)
+    EpisodeStore.open_or_create(out, spec, quality=QUALITY)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_workers, len(items)), mp_context=context) as pool:
         waiting = [pool.submit(import_item, item, out, side_px=side_px) for item in items]
@@ -208,7 +209,8 @@ def import_item(item: ImportItem, out: Path, *, side_px: int | None = None) -> I
         staging = out / STAGING / digest(item.name.encode())
         _prepare(staging, stamp)
         try:
-            _convert(item, rows, files, names, EpisodeStore.open_or_create(staging / "store", spec))
+            store = EpisodeStore.open_or_create(staging / "store", spec, quality=QUALITY)
+            _convert(item, rows, files, names, store)
             _move(staging / "store", out, spec)
         except DataError:
             # Damage that only decoding shows: nothing of this task may stay. A mere interruption
@@ -383,7 +385,7 @@ def _is_complete(out: Path, names: Sequence[str]) -> bool:
 
 def _move(store: Path, out: Path, spec: FrameSpec) -> None:
     """Rename finished shards into the target, each with its table last."""
-    EpisodeStore.open_or_create(out, spec)
+    EpisodeStore.open_or_create(out, spec, quality=QUALITY)
     for table in list_tables(store):
         frames = table.with_suffix(".frames")
         frames.replace(out / "shards" / frames.name)

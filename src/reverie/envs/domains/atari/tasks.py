@@ -98,6 +98,7 @@ TASKS = tuple(
         has_random_start=False,
         extra="atari",
         factory="reverie.envs.domains.atari.make:make_env",
+        expert="reverie.envs.domains.atari.make:make_expert",
     )
     for game in GAMES
 )

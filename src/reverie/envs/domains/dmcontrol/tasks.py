@@ -41,6 +41,7 @@ def _task(
         split=split,
         is_targeted=is_targeted,
         extra="dmcontrol",
+        has_qualities=True,
         factory="reverie.envs.domains.dmcontrol.make:make_env",
         expert="reverie.envs.domains.dmcontrol.experts:make_expert",
     )

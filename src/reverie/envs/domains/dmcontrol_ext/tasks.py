@@ -21,6 +21,7 @@ def _task(name: str, instruction: str, action_names: tuple[str, ...]) -> TaskSpe
         action_repeat=2,
         score_rule="return / 1000",
         extra="dmcontrol",
+        has_qualities=True,
         factory="reverie.envs.domains.dmcontrol_ext.make:make_env",
         expert="reverie.envs.domains.dmcontrol_ext.experts:make_expert",
     )

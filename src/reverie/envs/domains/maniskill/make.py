@@ -10,6 +10,7 @@ from reverie.envs.domains.maniskill.setups import SETUPS
 from reverie.envs.domains.maniskill.tasks import ASSET_FOLDERS
 from reverie.envs.experts import Controller
 from reverie.envs.game_env import GameEnv
+from reverie.envs.mujoco_renderer import choose_graphics
 from reverie.envs.spec import TaskSpec
 
 
@@ -24,6 +25,7 @@ def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:
     setup = SETUPS[spec.name]
     if setup.asset is not None:
         _require_asset(spec, setup.asset)
+    choose_graphics()  # it imports MuJoCo, for its kinematics
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its imports use what other packages deprecate
         from reverie.envs.domains.maniskill.game import ManiSkillGame

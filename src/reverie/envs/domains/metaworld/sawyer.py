@@ -10,7 +10,7 @@ from jaxtyping import Float32, Float64, UInt8
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 from metaworld.utils.reward_utils import hamacher_product
 
-from reverie.core.types import FrameSpec
+from reverie.core.types import FrameSpec, RenderQuality
 from reverie.envs.mujoco_renderer import MujocoRenderer
 from reverie.envs.mujoco_state import PhysicsState, restore_physics, save_physics
 
@@ -45,7 +45,7 @@ class SawyerState:
 class SawyerGame:
     """A Meta-World task as the benchmark uses it: another goal, and a zero action, every reset."""
 
-    def __init__(self, name: str, frame_spec: FrameSpec) -> None:
+    def __init__(self, name: str, frame_spec: FrameSpec, quality: RenderQuality) -> None:
         """Build the scene of a task, named as in the package, such as ``"drawer-open"``."""
         scene: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{name}-v3-goal-observable"]
         env = scene(seed=0)
@@ -53,7 +53,7 @@ class SawyerGame:
         env._freeze_rand_vec, env.seeded_rand_vec = False, True
         self._env, self._is_restored = env, name == _RESTORED
         self._scenery = {field: getattr(env.model, field).copy() for field in _SCENERY}
-        self._renderer = MujocoRenderer(env.model, frame_spec, camera=CAMERA)
+        self._renderer = MujocoRenderer(env.model, frame_spec, camera=CAMERA, quality=quality)
         self._place(0)
 
     @property

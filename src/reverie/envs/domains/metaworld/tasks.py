@@ -18,6 +18,7 @@ def _task(name: str, instruction: str, *, is_targeted: bool = False) -> TaskSpec
         score_rule="1 if the task is solved at the last step, else 0",
         is_targeted=is_targeted,
         extra="metaworld",
+        has_qualities=True,
         factory="reverie.envs.domains.metaworld.make:make_env",
         expert="reverie.envs.domains.metaworld.make:make_expert",
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reverie.core.types import FrameSpec
+from reverie.core.types import FrameSpec, RenderQuality
 from reverie.envs.domains.mujoco.game import ClassicGame, Payment, ScoreRange
 from reverie.envs.game_env import GameEnv
 from reverie.envs.mujoco_renderer import Camera, FreeCamera, MujocoRenderer, prepare_mujoco
@@ -67,14 +67,18 @@ _CLASSICS = {
 }
 
 
-def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:
+def make_env(spec: TaskSpec, frame_spec: FrameSpec, quality: RenderQuality) -> GameEnv:
     """Start a classic task. Version 4 is the benchmark's; later ones pay and observe otherwise."""
     prepare_mujoco()
     classic = _CLASSICS[spec.name]
     module = importlib.import_module(f"gymnasium.envs.mujoco.{classic.module}")
     environment = getattr(module, classic.kind)(**classic.arguments)
     renderer = MujocoRenderer(
-        environment.model, frame_spec, camera=classic.camera, release_px=RELEASE_PX
+        environment.model,
+        frame_spec,
+        camera=classic.camera,
+        quality=quality,
+        release_px=RELEASE_PX,
     )
     game = ClassicGame(
         environment,

@@ -31,6 +31,7 @@ def _task(
         action_repeat=action_repeat,
         score_rule=score_rule,
         extra="mujoco",
+        has_qualities=True,
         factory="reverie.envs.domains.mujoco.make:make_env",
         expert="reverie.envs.domains.mujoco.experts:make_expert",
     )

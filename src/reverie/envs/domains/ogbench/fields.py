@@ -7,7 +7,7 @@ import mujoco as mujoco_package
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from reverie.core.types import FrameSpec
+from reverie.core.types import FrameSpec, RenderQuality
 from reverie.envs.domains.ogbench.mazes import PHYSICS_STEPS, START_NOISE
 from reverie.envs.domains.ogbench.scenes import make_ant_ball_model, make_ant_model
 from reverie.envs.mujoco_renderer import FreeCamera, MujocoRenderer
@@ -40,12 +40,16 @@ class FieldState:
 class FieldGame:
     """What both tasks share: the ant, its physics and its picture."""
 
-    def __init__(self, task: "RunTask | BallTask", frame_spec: FrameSpec) -> None:
+    def __init__(
+        self, task: "RunTask | BallTask", frame_spec: FrameSpec, quality: RenderQuality
+    ) -> None:
         """Build the scene of a task."""
         self._task = task
         self._model = task.make_model()
         self._data = mujoco.MjData(self._model)
-        self._renderer = MujocoRenderer(self._model, frame_spec, camera=task.camera)
+        self._renderer = MujocoRenderer(
+            self._model, frame_spec, camera=task.camera, quality=quality
+        )
         self._start_qpos = self._data.qpos.copy()
         self._aim, self._num_steps = np.zeros(2), 0
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reverie.core.types import FrameSpec
+from reverie.core.types import FrameSpec, RenderQuality
 from reverie.envs.domains.ogbench.maps import MAZES
 from reverie.envs.experts import Controller
 from reverie.envs.game_env import GameEnv
@@ -13,10 +13,10 @@ _MAPS = {"maze": "medium"}
 """Maps whose name in the library is not that of the task."""
 
 
-def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:
+def make_env(spec: TaskSpec, frame_spec: FrameSpec, quality: RenderQuality) -> GameEnv:
     """Start an OGBench task."""
     prepare_mujoco()
-    return GameEnv(spec, frame_spec, _make_game(spec, frame_spec))
+    return GameEnv(spec, frame_spec, _make_game(spec, frame_spec, quality))
 
 
 def make_controller(spec: TaskSpec) -> Controller:
@@ -31,12 +31,13 @@ def _map_name(spec: TaskSpec) -> str:
     return _MAPS.get(name, name)
 
 
-def _make_game(spec: TaskSpec, frame_spec: FrameSpec) -> Any:
+def _make_game(spec: TaskSpec, frame_spec: FrameSpec, quality: RenderQuality) -> Any:
     if spec.name in ("og-ant", "og-antball"):
         from reverie.envs.domains.ogbench.fields import BallTask, FieldGame, RunTask
 
-        return FieldGame(RunTask() if spec.name == "og-ant" else BallTask(), frame_spec)
+        task = RunTask() if spec.name == "og-ant" else BallTask()
+        return FieldGame(task, frame_spec, quality)
     from reverie.envs.domains.ogbench.mazes import MazeGame
 
     body = "point" if spec.name.startswith("og-point-") else "ant"
-    return MazeGame(MAZES[_map_name(spec)], body, frame_spec)
+    return MazeGame(MAZES[_map_name(spec)], body, frame_spec, quality)

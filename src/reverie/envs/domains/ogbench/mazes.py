@@ -8,7 +8,7 @@ import mujoco as mujoco_package
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from reverie.core.types import FrameSpec
+from reverie.core.types import FrameSpec, RenderQuality
 from reverie.envs.domains.ogbench.maps import Maze, centre_of
 from reverie.envs.domains.ogbench.scenes import make_maze_model
 from reverie.envs.mujoco_renderer import FreeCamera, MujocoRenderer
@@ -50,12 +50,14 @@ class MazeState:
 class MazeGame:
     """A maze of OGBench under the benchmark's rules; reaching the goal ends nothing."""
 
-    def __init__(self, maze: Maze, body: Body, frame_spec: FrameSpec) -> None:
+    def __init__(
+        self, maze: Maze, body: Body, frame_spec: FrameSpec, quality: RenderQuality
+    ) -> None:
         """Build the maze with a body in it."""
         self._maze, self._body = maze, body
         self._model = make_maze_model(body, maze)
         self._data = mujoco.MjData(self._model)
-        self._renderer = MujocoRenderer(self._model, frame_spec, camera=CAMERA)
+        self._renderer = MujocoRenderer(self._model, frame_spec, camera=CAMERA, quality=quality)
         self._start_qpos = self._data.qpos.copy()
         self._set_goal(np.zeros(2))
         self._last_way = np.zeros(2)

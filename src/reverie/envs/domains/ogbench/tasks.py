@@ -23,6 +23,7 @@ def _task(name: str, instruction: str, lanes: tuple[str, ...], **facts: Any) -> 
         action=ActionSpec(width=len(lanes)),
         action_names=lanes,
         extra="ogbench",
+        has_qualities=True,
         factory="reverie.envs.domains.ogbench.make:make_env",
         **facts,
     )

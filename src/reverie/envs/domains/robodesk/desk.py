@@ -10,7 +10,7 @@ import mujoco as mujoco_package
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from reverie.core.types import FrameSpec
+from reverie.core.types import FrameSpec, RenderQuality
 from reverie.envs.global_rng import seeded_global_rng
 from reverie.envs.mujoco_renderer import FreeCamera, MujocoRenderer
 from reverie.envs.mujoco_state import PhysicsState, restore_physics, save_physics
@@ -39,7 +39,7 @@ class DeskState:
 class DeskGame:
     """A task of RoboDesk with its dense reward."""
 
-    def __init__(self, task: str, frame_spec: FrameSpec) -> None:
+    def __init__(self, task: str, frame_spec: FrameSpec, quality: RenderQuality) -> None:
         """Build the desk for a task, named as in the library, such as ``"open_drawer"``."""
         library = _import_robodesk()
         self._env = library.RoboDesk(
@@ -49,7 +49,7 @@ class DeskGame:
         self._env._get_obs = dict
         self._model = self._env.physics.model._model
         self._data = self._env.physics.data._data
-        self._renderer = MujocoRenderer(self._model, frame_spec, camera=CAMERA)
+        self._renderer = MujocoRenderer(self._model, frame_spec, camera=CAMERA, quality=quality)
         self._task = task
         self._origin = _pose_of_zeros(self._model)
         self.reset(np.random.default_rng(0))

@@ -1,18 +1,18 @@
 """Makes the RoboDesk tasks and their experts."""
 
-from reverie.core.types import FrameSpec
+from reverie.core.types import FrameSpec, RenderQuality
 from reverie.envs.experts import Controller
 from reverie.envs.game_env import GameEnv
 from reverie.envs.mujoco_renderer import prepare_mujoco
 from reverie.envs.spec import TaskSpec
 
 
-def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:
+def make_env(spec: TaskSpec, frame_spec: FrameSpec, quality: RenderQuality) -> GameEnv:
     """Start a RoboDesk task."""
     prepare_mujoco()
     from reverie.envs.domains.robodesk.desk import DeskGame
 
-    return GameEnv(spec, frame_spec, DeskGame(_library_name(spec), frame_spec))
+    return GameEnv(spec, frame_spec, DeskGame(_library_name(spec), frame_spec, quality))
 
 
 def make_controller(spec: TaskSpec) -> Controller:

@@ -17,6 +17,7 @@ def _task(name: str, instruction: str, *, expert: str | None = None) -> TaskSpec
         action_repeat=10,
         score_rule="1 if the task is solved at the last step, else 0",
         extra="robodesk",
+        has_qualities=True,
         factory="reverie.envs.domains.robodesk.make:make_env",
         expert=expert,
     )
