@@ -125,6 +125,12 @@ COMMANDS = (
         example="clips.csv",
     ),
     Command(
+        words="evaluate tokenizers",
+        target="reverie.cli.evaluate_tokenizers:COMMANDS",
+        summary="Compare tokenizers, ours and others: PSNR, numbers a frame, speed.",
+        example="pocket",
+    ),
+    Command(
         words="calibrate",
         target="reverie.cli.calibrate:calibrate",
         summary="Fit and judge the probability that a dream goes wrong.",

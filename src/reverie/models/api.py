@@ -20,6 +20,14 @@ class LatentSpec:
     num_channels: int
     scale: float
     """Std of the tokenizer's raw output over its training set; latents are raw output / scale."""
+    frames_per_latent: int = 1
+    """More than 1 only off the shelf: a video's first frame makes a latent by itself, then every so
+    many frames make one. World models need 1."""
+
+    @property
+    def numbers_per_frame(self) -> float:
+        """How many numbers stand for a frame of a long video."""
+        return self.num_tokens * self.num_channels / self.frames_per_latent
 
 
 class TokenizerProtocol(Protocol):
