@@ -84,6 +84,9 @@ def tokenizers(
     for cells in lines:
         shown.add_row(*cells)
     console.print(shown)
+    console.print(
+        "PSNR in dB, also of frames encoded alone; numbers that stand for a frame; frames a second."
+    )
     if lpips is None:
         console.print("LPIPS is not measured: its weights were not named (--lpips).")
     console.print(f"Table: {out / 'tokenizers.md'}", soft_wrap=True)

@@ -180,7 +180,7 @@ def _timed(clock: dict[str, float], name: str, device: torch.device) -> Iterator
 def table(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Write the comparison as cells: the titles, then one row a tokenizer; a column a domain."""
     domains = sorted({name for row in rows.values() for name in row["domains"]})
-    lines = [["tokenizer", *_COLUMNS, *(f"PSNR {name}" for name in domains)]]
+    lines = [["tokenizer", *_COLUMNS, *domains]]
     for name, row in rows.items():
         cells = [write(row) for write in _COLUMNS.values()]
         cells += [_number(row["domains"].get(domain, {}).get("psnr_db")) for domain in domains]
@@ -202,11 +202,11 @@ Writer = Callable[[Mapping[str, Any]], str]
 _COLUMNS: dict[str, Writer] = {
     "size": lambda row: f"{row['height_px']}x{row['width_px']}",
     "params": lambda row: f"{row['num_parameters'] / 1e6:.2f} M",
-    "numbers / frame": lambda row: f"{row['numbers_per_frame']:,.0f}",
+    "numbers": lambda row: f"{row['numbers_per_frame']:,.0f}",
     "PSNR dB": lambda row: _number(row["psnr_db"]),
     "alone dB": lambda row: _number(row["single_frame_psnr_db"]),
     "LPIPS": lambda row: _number(row["lpips"]).replace("not measured", "–"),
-    "enc. fps": lambda row: f"{row['encode_fps']:,.1f}",
-    "dec. fps": lambda row: f"{row['decode_fps']:,.1f}",
+    "enc fps": lambda row: f"{row['encode_fps']:,.1f}",
+    "dec fps": lambda row: f"{row['decode_fps']:,.1f}",
 }
 """Title to what stands in a row."""
