@@ -77,13 +77,7 @@ def tokenizers(
             out,
             say=status.update,
         )
-    titles, *lines = table(rows)
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for title in titles:
-        shown.add_column(title, justify="left" if title == titles[0] else "right")
-    for cells in lines:
-        shown.add_row(*cells)
-    console.print(shown)
+    _show(console, table(rows))
     console.print(
         "PSNR in dB, also of frames encoded alone; numbers that stand for a frame; frames a second."
     )
@@ -93,6 +87,15 @@ def tokenizers(
     if json is not None:
         write_json(json, rows)
         console.print(f"Numbers: {json}", soft_wrap=True)
+
+
+def _show(console: Console, cells: list[list[str]]) -> None:
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for title in cells[0]:
+        shown.add_column(title, justify="left" if title == cells[0][0] else "right", no_wrap=True)
+    for row in cells[1:]:
+        shown.add_row(*row)
+    console.print(shown)
 
 
 COMMANDS = {"tokenizers": tokenizers}

@@ -206,7 +206,7 @@ _COLUMNS: dict[str, Writer] = {
     "PSNR dB": lambda row: _number(row["psnr_db"]),
     "alone dB": lambda row: _number(row["single_frame_psnr_db"]),
     "LPIPS": lambda row: _number(row["lpips"]).replace("not measured", "–"),
-    "enc fps": lambda row: f"{row['encode_fps']:,.1f}",
-    "dec fps": lambda row: f"{row['decode_fps']:,.1f}",
+    "enc fps": lambda row: f"{row['encode_fps']:.4g}",
+    "dec fps": lambda row: f"{row['decode_fps']:.4g}",
 }
 """Title to what stands in a row."""
