@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 from rich import box
@@ -9,6 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from reverie.core.files import write_json
+
+if TYPE_CHECKING:
+    from reverie.models.perceptual import PerceptualConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,13 +60,8 @@ def tokenizers(
         json: Also write the numbers to this file.
     """
     from reverie.evaluate.tokenizers import table
-    from reverie.models.perceptual import PerceptualConfig
     from reverie.recipes.tokenizers import TokenizerComparison, compare_tokenizers
 
-    asked = PerceptualConfig()
-    if lpips is not None:
-        trunk, heads = map(str, lpips)
-        asked = PerceptualConfig(kind="lpips-alex", trunk_file=trunk, heads_file=heads)
     console = Console()
     with console.status("loading") as status:
         rows = compare_tokenizers(
@@ -71,7 +70,7 @@ def tokenizers(
                 tasks=tasks,
                 data=data,
                 **asdict(videos),
-                lpips=asked,
+                lpips=_lpips(lpips),
                 device=device,
             ),
             out,
@@ -87,6 +86,15 @@ def tokenizers(
     if json is not None:
         write_json(json, rows)
         console.print(f"Numbers: {json}", soft_wrap=True)
+
+
+def _lpips(files: tuple[Path, Path] | None) -> "PerceptualConfig":
+    from reverie.models.perceptual import PerceptualConfig
+
+    if files is None:
+        return PerceptualConfig()
+    trunk, heads = map(str, files)
+    return PerceptualConfig(kind="lpips-alex", trunk_file=trunk, heads_file=heads)
 
 
 def _show(console: Console, cells: list[list[str]]) -> None:
