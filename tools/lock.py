@@ -14,6 +14,7 @@ from packaging.version import Version
 # All of them: tests, demo, training and every simulator live in one environment.
 EXTRAS = (
     "play",
+    "serve",
     "eval",
     "es",
     "rl",

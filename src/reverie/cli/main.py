@@ -178,6 +178,18 @@ COMMANDS = (
         summary="Drive simulator and dream side by side in the browser.",
     ),
     Command(
+        words="serve",
+        target="reverie.cli.serve:serve",
+        summary="Serve a frozen model over HTTP: encode, imagine, act, verify.",
+        example="runs/cartpole-dream/model",
+    ),
+    Command(
+        words="serve fit",
+        target="reverie.cli.serve:COMMANDS",
+        summary="Measure what is usual in real play, for verify.",
+        example="runs/cartpole-dream/model data/held-out",
+    ),
+    Command(
         words="model list",
         target="reverie.cli.model:COMMANDS",
         summary="List the models that ship with Reverie.",

@@ -3,19 +3,20 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
 
-from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 import reverie
 from reverie.core.config import to_dict
 from reverie.serve.engine import BusyError, Engine, EngineConfig, Seat
-from reverie.serve.guard import RateLimit, is_allowed_host, is_same_origin, security_headers
+from reverie.serve.gate import add_guard, host_text
+from reverie.serve.guard import RateLimit, is_allowed_host, is_same_origin
 from reverie.serve.outbox import Outbox
 from reverie.serve.protocol import (
     MAX_TEXT_BYTES,
@@ -62,23 +63,10 @@ def make_app(library: Library, config: ServeConfig = ServeConfig()) -> FastAPI: 
             await asyncio.to_thread(engine.close)
 
     app = FastAPI(lifespan=live, docs_url=None, redoc_url=None, openapi_url=None)
-    _add_guard(app, config)
+    add_guard(app, config.allowed_hosts)
     _add_pages(app, library, engine)
     _add_socket(app, engine, config)
     return app
-
-
-def _add_guard(app: FastAPI, config: ServeConfig) -> None:
-    @app.middleware("http")
-    async def guard(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        host = request.headers.get("host", "")
-        if not is_allowed_host(host, config.allowed_hosts):
-            return PlainTextResponse(_host_text(host), status_code=421)
-        response = await call_next(request)
-        response.headers.update(security_headers(host))
-        return response
 
 
 def _add_pages(app: FastAPI, library: Library, engine: Engine) -> None:
@@ -128,7 +116,7 @@ def _add_socket(app: FastAPI, engine: Engine, config: ServeConfig) -> None:
 def _refusal(socket: WebSocket, config: ServeConfig) -> str | None:
     host = socket.headers.get("host", "")
     if not is_allowed_host(host, config.allowed_hosts):
-        return _host_text(host)
+        return host_text(host)
     origin = socket.headers.get("origin")
     if not is_same_origin(origin, host):
         return (
@@ -188,10 +176,3 @@ async def _say_and_close(socket: WebSocket, problem: Problem, code: int) -> None
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
         await socket.send_text(encode_text(problem))
         await socket.close(code)
-
-
-def _host_text(host: str) -> str:
-    return (
-        f"This server does not go by the name {host!r}. Open http://localhost with its port, or "
-        f"start it with --allowed-host for that name."
-    )

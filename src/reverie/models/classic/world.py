@@ -189,7 +189,7 @@ class ClassicWorld(nn.Module):
         state = self.start_from_latents(
             latents,
             prev_actions=context.prev_actions,
-            is_first=self._resets(context.is_first),
+            is_first=self.resets(context.is_first),
             action_mask=context.action_mask,
             task=context.task,
         )
@@ -318,7 +318,8 @@ class ClassicWorld(nn.Module):
         inputs = self.rnn.to_inputs(latent, masked, state.is_first)
         return self.rnn.lstm.step(inputs, state.hidden, state.cell)
 
-    def _resets(self, is_first: Bool[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
+    def resets(self, is_first: Bool[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
+        """Tell at which frames M begins anew: also where a stack reaches back too far."""
         num_incomplete = self.vae.config.num_stacked - 1
         if is_first.shape[1] <= num_incomplete:
             return is_first

@@ -1,0 +1,1 @@
+"""``reverie serve``: a frozen model as an HTTP service."""

@@ -1,0 +1,78 @@
+"""What ``/metrics`` tells: requests, their duration, verdicts, sessions (Prometheus text).
+
+With several workers the numbers of all are added up, through files that they share: the variable
+``PROMETHEUS_MULTIPROC_DIR`` has to be set before ``prometheus_client`` is imported.
+"""
+
+import os
+from collections.abc import Callable
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_BUCKETS_S = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Meters:
+    """The counters of one application."""
+
+    def __init__(self, num_sessions: Callable[[], int]) -> None:
+        """Begin at zero.
+
+        Args:
+            num_sessions: Says how many sessions there are.
+        """
+        self._registry = CollectorRegistry()
+        self._num_sessions = num_sessions
+        self._requests = Counter(
+            "reverie_requests",
+            "Requests by endpoint and status.",
+            ("endpoint", "status"),
+            registry=self._registry,
+        )
+        self._durations = Histogram(
+            "reverie_request_seconds",
+            "Time from a request's arrival to its answer.",
+            ("endpoint",),
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._verdicts = Counter(
+            "reverie_verdicts",
+            "Actions that were checked, by verdict.",
+            ("verdict",),
+            registry=self._registry,
+        )
+        self._sessions = Gauge(
+            "reverie_sessions",
+            "Sessions that are remembered.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+
+    def count(self, endpoint: str, status: int, duration_s: float) -> None:
+        """Note an answered request."""
+        self._requests.labels(endpoint, str(status)).inc()
+        self._durations.labels(endpoint).observe(duration_s)
+
+    def judged(self, verdict: str) -> None:
+        """Note a checked action."""
+        self._verdicts.labels(verdict).inc()
+
+    def text(self) -> bytes:
+        """Write everything down."""
+        self._sessions.set(self._num_sessions())
+        registry = self._registry
+        if SHARED_FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        return generate_latest(registry)
