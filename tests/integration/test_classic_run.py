@@ -8,6 +8,7 @@ import torch
 
 from reverie.core.errors import ConfigError
 from reverie.core.metrics import read_metrics
+from reverie.data.exporters.hf import read_hf
 from reverie.data.store import EpisodeStore
 from reverie.models.families import load_any_world, load_controller_of
 from reverie.recipes.classic_base import ClassicRunConfig
@@ -33,6 +34,9 @@ def test_debug_recipes_run_every_part_and_again_without_work(name: str, tmp_path
     controller, parameters = load_controller_of(model)
     assert controller == config.controller and torch.isfinite(parameters).all()
     assert "real return" in (model / "card.md").read_text()
+    exported = dict(read_hf(tmp_path / "run" / "dataset")) if config.exports_dataset else {}
+    data = EpisodeStore.open(tmp_path / "run" / "data")
+    assert len(exported) == (len(data) if name == "cartpole-dream-debug" else 0)
     dreams = EpisodeStore.open(tmp_path / "run" / "report" / "dreams")
     assert len(dreams) == config.score.imagined_rollouts
     assert {entry.source for entry in dreams.index} == {"dream"}

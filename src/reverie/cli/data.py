@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -194,8 +195,52 @@ def download_release(
     return 0
 
 
+def export(store: Path, /, *, out: Path, to: Literal["hf"] = "hf") -> None:
+    """Write stored episodes as a dataset of Hugging Face's library datasets, losslessly.
+
+    One row per frame, as Parquet with pictures; 'datasets.load_dataset(FOLDER)' reads it, and
+    'reverie data import-hf' brings it back exactly. One episode is in memory at a time.
+
+    Example: reverie data export data/episodes --out exported
+
+    Args:
+        store: Folder of the store.
+        out: A new folder.
+        to: The format; there is this one.
+    """
+    from reverie.data.exporters.hf import export_hf
+
+    console = Console(highlight=False)
+    with console.status("writing") as status:
+        rows = export_hf(
+            EpisodeStore.open(store),
+            out,
+            on_episode=lambda done, total: status.update(f"episode {done} of {total}"),
+        )
+    console.print(f"{rows} rows are in {out}, as {to}.", soft_wrap=True)
+
+
+def import_dataset(source: Path, /, *, out: Path) -> None:
+    """Write a dataset that 'reverie data export' made into an episode store.
+
+    Example: reverie data import-hf exported --out data/again
+
+    Args:
+        source: The dataset's folder.
+        out: The store; names that are there already are left out.
+    """
+    from reverie.data.exporters.hf import import_hf
+
+    store = import_hf(source, out)
+    Console(highlight=False).print(
+        f"{len(store)} episodes, {store.num_frames} frames are in {out}.", soft_wrap=True
+    )
+
+
 COMMANDS = {
     "show": show,
+    "export": export,
+    "import-hf": import_dataset,
     "check": check,
     "import": import_release,
     "download": download_release,

@@ -101,6 +101,18 @@ COMMANDS = (
         example="downloads/mmbench2 --partitions expert --out data/mmbench2",
     ),
     Command(
+        words="data export",
+        target="reverie.cli.data:COMMANDS",
+        summary="Write episodes as a dataset of Hugging Face's library datasets.",
+        example="data/episodes --out exported",
+    ),
+    Command(
+        words="data import-hf",
+        target="reverie.cli.data:COMMANDS",
+        summary="Bring such a dataset back into an episode store, exactly.",
+        example="exported --out data/again",
+    ),
+    Command(
         words="data weights",
         target="reverie.cli.weights:COMMANDS",
         summary="Write how often each task or episode is drawn in training.",

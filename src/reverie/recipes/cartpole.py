@@ -56,6 +56,7 @@ def cartpole_dream(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
         search=SearchConfig(generations=80, population=32, num_starts=40, check_every=40),
         rounds=RoundsConfig(horizons=(30, 55, 80, 100, 100, 100), episodes_per_round=48),
         score=ScoreConfig(temperatures=(0.5, 1.0, 1.15)),
+        exports_dataset=True,
     )
 
 

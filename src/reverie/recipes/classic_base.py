@@ -81,6 +81,8 @@ class ClassicRunConfig:
     search: SearchConfig
     rounds: RoundsConfig
     score: ScoreConfig
+    exports_dataset: bool = False
+    """Whether all real episodes are written as a Hugging Face dataset too, at the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +99,11 @@ class ClassicPlaces:
     def part(self, round_index: int, name: str) -> Path:
         """Folder of one part of one round."""
         return self.root / "rounds" / f"{round_index:02d}" / name
+
+    @property
+    def dataset(self) -> Path:
+        """All real episodes once more, for Hugging Face's ``datasets``."""
+        return self.root / "dataset"
 
     @property
     def model(self) -> Path:

@@ -18,6 +18,7 @@ from reverie.collect.collector import CollectStatus, collect
 from reverie.core.config import to_dict
 from reverie.core.registry import require_extra
 from reverie.core.seeds import child_seed
+from reverie.data.exporters.hf import export_hf, is_exported
 from reverie.data.store import EpisodeStore
 from reverie.envs.api import TaskEnv
 from reverie.envs.registry import make_env
@@ -50,6 +51,8 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
     """
     check_classic_run(config)
     require_extra("cma", "es", "train a controller by CMA-ES")
+    if config.exports_dataset:
+        require_extra("datasets", "data", "export to Hugging Face's datasets")
     places = ClassicPlaces(root=around.folder)
     around.audience.say(f"{config.recipe}: everything goes to {places.root}")
     _collect_first(config, places, around, num_workers)
@@ -85,6 +88,9 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
                 _collect_round(config, places, around, world, parameters, envs, index + 1)
         assert stream is not None, "a run has at least one round"
         finish_run(config, places, around, world, parameters, envs, stream, facts)
+    if config.exports_dataset and not is_exported(places.dataset):
+        rows = export_hf(EpisodeStore.open(places.data), places.dataset)
+        around.audience.say(f"{rows} real frames are in {places.dataset}, for load_dataset")
     around.audience.say(f"{config.recipe}: the model is in {places.model}")
     return places.model
 
