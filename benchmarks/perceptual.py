@@ -59,9 +59,10 @@ def main() -> None:
         for seed in range(arguments.seeds):
             for loss, found in rows.items():
                 found.append(_trained(root, stores[0], loss, seed, arguments.steps, held_out))
+                if arguments.json is not None:
+                    content = vars(arguments) | rows
+                    arguments.json.write_text(json.dumps(content, default=str, indent=1) + "\n")
     _show(rows)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(vars(arguments) | rows, default=str, indent=1))
 
 
 def _collected(path: Path, part: str) -> EpisodeStore:

@@ -39,6 +39,7 @@ from reverie.recipes.pocket import pocket
 LONG_CONTEXT = 24
 EARLY_FRAME, LATE_FRAME = 50, 1000
 ACTION_LANES = 2
+ROUNDS = 30
 WARM_UP_ROUNDS = 3
 TOLERANCE = 1e-3
 """Largest difference of a latent (unit std) between both ways of computing it."""
@@ -53,14 +54,19 @@ def main() -> None:
     """Measure the pocket size at 24 frames of context and a model from disk; print and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="pocket", help="shipped model, folder, or 'release'")
-    parser.add_argument("--size", default="tiny", help="of the release: tiny, full, or a folder")
+    parser.add_argument(
+        "--size", default="tiny", help="of the release: tiny, quarter, full, folder"
+    )
     parser.add_argument("--device", default="cpu", help="of the release")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--compile", action="store_true", help="compile the release's network")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--quick", action="store_true", help="of the release: 1 round by default")
+    parser.add_argument("--only-ring", action="store_true", help="of the release: two ways only")
+    parser.add_argument("--rounds", type=int, default=None, help="30, or 1 with --quick")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=None, help="write the numbers here")
     arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds or (1 if arguments.quick else ROUNDS)
     torch.set_num_threads(arguments.threads)
     if arguments.model == "release":
         run_release(arguments, time_turn_about, spread)
@@ -264,26 +270,38 @@ def random_context(world: ShortcutWorld, num_frames: int, rng: torch.Generator) 
 
 
 def time_turn_about(
-    first: Callable[[], object], second: Callable[[], object], *, num_rounds: int
+    first: Callable[[], object],
+    second: Callable[[], object],
+    *,
+    num_rounds: int,
+    num_warm_up: int = WARM_UP_ROUNDS,
+    num_calls: int = CALLS_PER_TURN,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Time two things turn about, the order changing every round.
+
+    Args:
+        first: One.
+        second: The other.
+        num_rounds: How often.
+        num_warm_up: Rounds before that, which are not counted.
+        num_calls: Timed calls in each turn.
 
     Returns:
         Seconds of the first, seconds of the second, and the second's CPU time over the first's,
         which other programs disturb less.
     """
-    seconds = np.zeros((2, num_rounds + WARM_UP_ROUNDS, 2))
-    for turn in range(num_rounds + WARM_UP_ROUNDS):
+    seconds = np.zeros((2, num_rounds + num_warm_up, 2))
+    for turn in range(num_rounds + num_warm_up):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
             # The call after a change of turn finds the other's data in the processor's caches,
             # which play never does; it is not timed.
             (first, second)[which]()
             begun = (time.perf_counter(), time.process_time())
-            for _ in range(CALLS_PER_TURN):
+            for _ in range(num_calls):
                 (first, second)[which]()
             ended = (time.perf_counter(), time.process_time())
-            seconds[which, turn] = np.subtract(ended, begun) / CALLS_PER_TURN
-    wall, cpu = np.moveaxis(seconds[:, WARM_UP_ROUNDS:], 2, 0)
+            seconds[which, turn] = np.subtract(ended, begun) / num_calls
+    wall, cpu = np.moveaxis(seconds[:, num_warm_up:], 2, 0)
     return wall[0], wall[1], cpu[1] / cpu[0]
 
 

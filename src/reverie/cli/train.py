@@ -130,12 +130,16 @@ def print_cost(config: "RunConfig", device: str) -> None:
             phase.name,
             f"{phase.parameters:,}",
             f"{phase.flops_per_frame / 1e9:,.2f}",
-            f"{phase.state_gb:,.2f} GB + activations",
-            f"{phase.frames_per_s:,.1f}",
+            f"{phase.state_gb:,.2f} GB",
+            f"{phase.frames_per_s:,.3g}",
             f"{phase.hours:,.1f} h",
         )
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(table)
+    console.print(
+        "Memory: weights, gradients, optimiser and averages; activations come on top. Speed: of "
+        "one small batch just now, so a busy machine looks slow."
+    )
     console.print(
         f"Up to {cost.data_frames:,} frames of data, {cost.disk_gb:,.1f} GB of disk; about "
         f"{cost.hours:,.1f} hours of training as one process on {cost.device}."

@@ -3,7 +3,7 @@
 A preset is only the shape of the networks. How to train one is a recipe.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.net import DynamicsConfig
@@ -44,16 +44,7 @@ def pocket(tasks: tuple[str, ...] = ()) -> Preset:
 def small(tasks: tuple[str, ...] = ()) -> Preset:
     """128x128, 60 million parameters: one consumer GPU with 12 to 24 GB."""
     layers = StackConfig(width=384, depth=6, num_heads=6, num_kv_heads=6, time_every=3)
-    tokenizer = CausalTokenizerConfig(
-        height_px=128,
-        width_px=128,
-        patch_px=8,
-        encoder=layers,
-        decoder=layers,
-        num_tokens=64,
-        latent_channels=32,
-        context=48,
-    )
+    tokenizer = causal((128, 128), 8, layers, latents=(64, 32), context=48)
     return _pair(
         "causal",
         tokenizer,
@@ -75,16 +66,7 @@ def full(tasks: tuple[str, ...] = (), *, context: int = 48, num_kv_heads: int = 
         num_kv_heads: 8 as published; 2 shrinks the cache of own runs to a quarter.
     """
     layers = StackConfig(width=512, depth=12, num_heads=8, num_kv_heads=8, time_every=1)
-    tokenizer = CausalTokenizerConfig(
-        height_px=224,
-        width_px=224,
-        patch_px=14,
-        encoder=layers,
-        decoder=layers,
-        num_tokens=64,
-        latent_channels=64,
-        context=context,
-    )
+    tokenizer = causal((224, 224), 14, layers, latents=(64, 64), context=context)
     stack = StackConfig(width=1024, depth=16, num_heads=8, num_kv_heads=num_kv_heads, time_every=2)
     return _pair(
         "causal",
@@ -110,16 +92,7 @@ def released(tasks: tuple[str, ...] = ()) -> Preset:
         mlp_hidden=1365,
         quirks=MMBENCH2,
     )
-    tokenizer = CausalTokenizerConfig(
-        height_px=224,
-        width_px=224,
-        patch_px=14,
-        encoder=layers,
-        decoder=layers,
-        num_tokens=64,
-        latent_channels=64,
-        context=24,
-    )
+    tokenizer = causal((224, 224), 14, layers, latents=(64, 64), context=24)
     stack = StackConfig(
         width=1024,
         depth=16,
@@ -162,32 +135,16 @@ def released_heads() -> HeadsConfig:
 def coinrun(tasks: tuple[str, ...] = ()) -> Preset:
     """64x64, 15 actions: geometry of klee972/dreamer4-nnx for CoinRun."""
     layers = StackConfig(width=512, depth=4, num_heads=8, num_kv_heads=8, time_every=4)
-    tokenizer = CausalTokenizerConfig(
-        height_px=64,
-        width_px=64,
-        patch_px=16,
-        encoder=layers,
-        decoder=layers,
-        num_tokens=16,
-        latent_channels=32,
-        context=48,
-    )
+    tokenizer = causal((64, 64), 16, layers, latents=(16, 32), context=48)
     stack = StackConfig(width=768, depth=12, num_heads=12, num_kv_heads=3, time_every=4)
     return _published(tokenizer, tasks, stack=stack, action_width=15)
 
 
 def calvin(tasks: tuple[str, ...] = ()) -> Preset:
     """96x96, 7 continuous actions: geometry of klee972/dreamer4-nnx for CALVIN."""
-    tokenizer = CausalTokenizerConfig(
-        height_px=96,
-        width_px=96,
-        patch_px=16,
-        encoder=StackConfig(width=512, depth=6, num_heads=8, num_kv_heads=8, time_every=3),
-        decoder=StackConfig(width=512, depth=4, num_heads=8, num_kv_heads=8, time_every=2),
-        num_tokens=32,
-        latent_channels=32,
-        context=72,
-    )
+    encoder = StackConfig(width=512, depth=6, num_heads=8, num_kv_heads=8, time_every=3)
+    decoder = replace(encoder, depth=4, time_every=2)
+    tokenizer = causal((96, 96), 16, encoder, decoder, latents=(32, 32), context=72)
     stack = StackConfig(width=768, depth=8, num_heads=12, num_kv_heads=3, time_every=4)
     return _published(tokenizer, tasks, stack=stack, action_width=7)
 
@@ -195,18 +152,40 @@ def calvin(tasks: tuple[str, ...] = ()) -> Preset:
 def minecraft(tasks: tuple[str, ...] = ()) -> Preset:
     """224x384, 23 keys and 121 mouse moves: klee972/dreamer4-nnx for Minecraft."""
     layers = StackConfig(width=768, depth=12, num_heads=12, num_kv_heads=12, time_every=4)
-    tokenizer = CausalTokenizerConfig(
-        height_px=224,
-        width_px=384,
-        patch_px=16,
-        encoder=layers,
-        decoder=layers,
-        num_tokens=32,
-        latent_channels=64,
-        context=48,
-    )
+    tokenizer = causal((224, 384), 16, layers, latents=(32, 64), context=48)
     stack = StackConfig(width=1536, depth=20, num_heads=24, num_kv_heads=6, time_every=4)
     return _published(tokenizer, tasks, stack=stack, action_width=144)
+
+
+def causal(
+    frame_px: tuple[int, int],
+    patch_px: int,
+    encoder: StackConfig,
+    decoder: StackConfig | None = None,
+    *,
+    latents: tuple[int, int],
+    context: int,
+) -> CausalTokenizerConfig:
+    """Lay out a transformer tokenizer.
+
+    Args:
+        frame_px: Height and width.
+        patch_px: Side of a patch.
+        encoder: Layers of the encoder.
+        decoder: Layers of the decoder; the encoder's by default.
+        latents: Tokens of a frame and their channels.
+        context: Frames that a latent token sees, its own included.
+    """
+    return CausalTokenizerConfig(
+        height_px=frame_px[0],
+        width_px=frame_px[1],
+        patch_px=patch_px,
+        encoder=encoder,
+        decoder=decoder or encoder,
+        num_tokens=latents[0],
+        latent_channels=latents[1],
+        context=context,
+    )
 
 
 def _published(

@@ -159,14 +159,24 @@ def _check_late_needs(config: RunConfig) -> None:
         for name in data.tasks
     }
     task = min(data.tasks, key=lambda name: longest[name])
-    for phase in ("tokenizer_training", "dynamics_training"):
-        length = getattr(config, phase).longest
-        if length > longest[task]:
+    phases = {"tokenizer_training": config.tokenizer_training}
+    stages = (config.dynamics_training, *(stage.training for stage in config.stages))
+    phases |= {"dynamics_training": max(stages, key=lambda training: training.window_length)}
+    for phase, training in phases.items():
+        if training.window_length > longest[task]:
             raise ConfigError(
-                f"{phase}.window_length is {length}, and episodes of '{task}' have at most "
-                f"{longest[task]} frames. Set {phase}.window_length={longest[task]} or less, or "
-                f"raise data.step_limits."
+                f"{phase}.window_length is {training.window_length}, and episodes of '{task}' have "
+                f"at most {longest[task]} frames. Set {phase}.window_length={longest[task]} or "
+                f"less, or raise data.step_limits."
             )
+    # Long windows come from the tasks that have any; the log names those that have none.
+    long_length = max(training.longest for training in stages)
+    if long_length > max(longest.values()):
+        raise ConfigError(
+            f"dynamics_training.long_length is {long_length}, and no episode has more than "
+            f"{max(longest.values())} frames. Set dynamics_training.long_length="
+            f"{max(longest.values())} or less, or raise data.step_limits."
+        )
 
 
 Config = TypeVar("Config")

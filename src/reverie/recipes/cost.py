@@ -1,13 +1,14 @@
 """What a run will cost, before it begins: parameters, arithmetic, memory, disk and time.
 
 Speeds are measured here, on this machine, with untrained networks on one small batch. Deep ones
-are measured at two small depths and extended along the line through both.
+are counted at two small depths and extended along the line through both; the deeper of the two is
+timed, and time is extended as arithmetic is.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -35,8 +36,10 @@ STATES_PER_WEIGHT = 5
 BYTES = 4
 BYTES_PER_STORED_PIXEL = 0.03
 """Lossless strips of MiniArcade at 224x224 take at most 4.5 KB a frame; natural scenes more."""
-_PROBED_LENGTH = {"cpu": 3}
+_PROBED_LENGTH = {"cpu": 2}
 """Frames of a window that is timed on a CPU, which should take seconds, not minutes."""
+_WARM_UP_STEPS = {"cpu": 0}
+"""Whole steps before the timed one. On a CPU the pass that counts operations has warmed it up."""
 _MIN_ROWS = 4
 """As few as can be divided among all kinds of rows."""
 _MAX_ROWS = 16
@@ -117,21 +120,26 @@ class _Sample:
     seconds_per_frame: float
 
     def beyond(self, other: "_Sample", periods: float) -> "_Sample":
-        """Extend the line from this one (one period of layers) through another (two)."""
-        mine, others = astuple(self), astuple(other)
-        pairs = zip(mine, others, strict=True)
-        return _Sample(*(a + (b - a) * (periods - 1) for a, b in pairs))
+        """Extend the line from this one (one period of layers) through another (two), timed."""
+
+        def line(a: float, b: float) -> float:
+            return a + (b - a) * (periods - 1)
+
+        flops = line(self.flops_per_frame, other.flops_per_frame)
+        # A line through two times would be a line through their noise.
+        seconds = other.seconds_per_frame * flops / other.flops_per_frame
+        return _Sample(line(self.parameters, other.parameters), flops, seconds)
 
 
-def _extrapolate(measure: Callable[[int], _Sample], periods: float) -> _Sample:
+def _extrapolate(measure: Callable[[int, int], _Sample], periods: float) -> _Sample:
     """Measure a network of so many periods of layers, or a line through two shallow ones.
 
     Everything that is counted grows by the same amount with each period; a model for many GPUs
     need not fit on this machine to know what it will cost.
     """
     if periods <= 2:  # noqa: PLR2004
-        return measure(0)
-    return measure(1).beyond(measure(2), periods)
+        return measure(0, _NUM_TIMED)
+    return measure(1, 0).beyond(measure(2, _NUM_TIMED), periods)
 
 
 def _shallow(stack: StackConfig, periods: int) -> StackConfig:
@@ -147,7 +155,7 @@ def _measure_tokenizer(config: RunConfig, device: torch.device) -> _Sample:
     rng = torch.Generator(device).manual_seed(0)
     perceptual = load_perceptual(training.perceptual, device=device)
 
-    def measure(periods: int) -> _Sample:
+    def measure(periods: int, num_timed: int) -> _Sample:
         shape = whole
         if isinstance(shape, CausalTokenizerConfig):
             encoder, decoder = (_shallow(x, periods) for x in (shape.encoder, shape.decoder))
@@ -159,6 +167,7 @@ def _measure_tokenizer(config: RunConfig, device: torch.device) -> _Sample:
             lambda: objective(frames, rng=rng).total,
             num_frames=rows * length,
             precision=training.precision,
+            num_timed=num_timed,
         )
 
     periods = 1.0
@@ -187,7 +196,7 @@ def _measure_dynamics(config: RunConfig, device: torch.device) -> _Sample:
     # The last step, in which every loss is trained.
     step = config.objective.total_steps - 1
 
-    def measure(periods: int) -> _Sample:
+    def measure(periods: int, num_timed: int) -> _Sample:
         shape = replace(net, stack=_shallow(net.stack, periods))
         objective = DynamicsObjective(
             DynamicsNet(shape), config.heads, config.objective, latent_limit=2.0
@@ -197,20 +206,28 @@ def _measure_dynamics(config: RunConfig, device: torch.device) -> _Sample:
             lambda: objective(latents, batch, step=step, rng=rng).total,
             num_frames=rows * length,
             precision=training.precision,
+            num_timed=num_timed,
         )
 
     return _extrapolate(measure, net.stack.depth / net.stack.time_every)
 
 
 def _sample(
-    objective: nn.Module, loss: Callable[[], Tensor], *, num_frames: int, precision: Precision
+    objective: nn.Module,
+    loss: Callable[[], Tensor],
+    *,
+    num_frames: int,
+    precision: Precision,
+    num_timed: int,
 ) -> _Sample:
+    """Count parameters and operations, and time so many steps; none leaves the time at 0."""
     device = next(objective.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         loss()
     optimizer = make_optimizer(objective, OptimConfig(lr=1e-6))
     times: list[float] = []
-    for _ in range(1 + _NUM_TIMED):
+    num_warm_up = _WARM_UP_STEPS.get(device.type, 1) if num_timed else 0
+    for _ in range(num_warm_up + num_timed):
         with _timed(device, times):
             with autocast(device, precision):
                 value = loss()
@@ -220,8 +237,7 @@ def _sample(
     return _Sample(
         parameters=float(sum(value.numel() for value in objective.parameters())),
         flops_per_frame=FORWARD_AND_BACKWARD * counter.get_total_flops() / num_frames,
-        # The first one warms up.
-        seconds_per_frame=min(times[1:]) / num_frames,
+        seconds_per_frame=min(times[num_warm_up:], default=0.0) / num_frames,
     )
 
 

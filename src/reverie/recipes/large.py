@@ -13,7 +13,6 @@ from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.objective import ObjectiveConfig
 from reverie.models.dynamics.shortcut import ShortcutConfig
-from reverie.models.tokenizer.causal import CausalTokenizerConfig
 from reverie.nn.blocks import StackConfig
 from reverie.recipes.base import RunConfig, Stage, terminating
 from reverie.recipes.evaluation import EvaluationOrder
@@ -167,19 +166,10 @@ def release_debug(tasks: tuple[str, ...] = ()) -> RunConfig:
 def _debug(tasks: tuple[str, ...]) -> RunConfig:
     tasks, fit = tasks or DEBUG_TASKS, FitConfig(total_steps=3, log_every_steps=1)
     layers = StackConfig(width=32, depth=2, num_heads=2, num_kv_heads=2, time_every=1)
-    tokenizer = CausalTokenizerConfig(
-        height_px=64,
-        width_px=64,
-        patch_px=16,
-        encoder=layers,
-        decoder=layers,
-        num_tokens=8,
-        latent_channels=4,
-        context=4,
-    )
+    tokenizer = presets.causal((64, 64), 16, layers, latents=(8, 4), context=4)
     dynamics = DynamicsConfig(
-        num_latent_tokens=8,
-        num_latent_channels=4,
+        num_latent_tokens=tokenizer.num_tokens,
+        num_latent_channels=tokenizer.latent_channels,
         packing=2,
         stack=replace(layers, num_kv_heads=1),
         num_registers=1,

@@ -7,6 +7,7 @@ import pytest
 
 from reverie.cli.train import parse_settings, progress_line, train
 from reverie.core.errors import ReverieError, UnknownNameError
+from reverie.recipes.registry import RECIPES, load_recipe, load_runner
 from reverie.train.progress import Progress
 
 
@@ -51,6 +52,7 @@ def test_settings_are_json_where_they_can_be() -> None:
         (("held_out_episodes_per_task=0",), "must be at least 1"),
         (("evaluation.behaviour=nois",), "Unknown policy 'nois'. Did you mean 'noise'?"),
         (("dynamics_training.window_length=32",), "episodes of 'toy-paint' have at most 31 frames"),
+        (("dynamics_training.long_length=40",), "no episode has more than 31 frames"),
         (('tokenizer_training.task_weights={"toy-pain": 2}',), "Did you mean 'toy-paint'?"),
     ],
 )
@@ -58,6 +60,13 @@ def test_settings_that_cannot_work_are_refused(settings: tuple[str, ...], text: 
     with pytest.raises(ReverieError) as caught:
         train("pocket-debug", settings=settings, dry_run=True)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("name", RECIPES.names())
+def test_every_recipe_passes_its_own_check(name: str) -> None:
+    config = load_recipe(name)(())
+    check, _ = load_runner(config)
+    check(config)
 
 
 def test_unknown_recipes_and_tasks_are_answered_with_a_suggestion() -> None:
