@@ -101,6 +101,7 @@ class MujocoRenderer:
         camera: Camera,
         quality: RenderQuality = DEFAULT_QUALITY,
         release_px: int = NATIVE_FRAME_PX,
+        has_mirrors: bool = True,
     ) -> None:
         """Remember what to draw; the GL context is made by the first ``draw``.
 
@@ -111,6 +112,8 @@ class MujocoRenderer:
             quality: How carefully to draw.
             release_px: Side of the square picture that the benchmark's own code draws and then
                 reduces; only ``release`` draws this size.
+            has_mirrors: False where nothing that is seen reflects: the fast qualities then save the
+                scenes that MuJoCo draws for mirrors out of sight.
         """
         if quality not in QUALITIES:
             raise ConfigError(
@@ -121,6 +124,7 @@ class MujocoRenderer:
         self._model = model
         self._camera = _to_mujoco_camera(camera)
         self._release_px = release_px
+        self._has_mirrors = has_mirrors
         self._renderer: Any = None
         self._owner = 0
         self._finalizer: Any = None
@@ -168,6 +172,8 @@ class MujocoRenderer:
         finally:
             for (part, name, _), value in zip(settings, before, strict=True):
                 setattr(part, name, value)
+        if self.quality != "release" and not self._has_mirrors:
+            renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         self._owner = threading.get_ident()
         # Also closes at exit, while the graphics library is still there to close with.
         self._finalizer = weakref.finalize(self, renderer.close)

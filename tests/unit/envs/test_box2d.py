@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from reverie.envs.experts import has_expert, make_expert
 from reverie.envs.game_env import GameEnv
 from reverie.envs.registry import make_env, task_names, task_spec
+from reverie.evaluate.experts import play_blind
+from tests.support.simulators import undrawn
 
 pytest.importorskip("Box2D")
 
@@ -67,7 +70,7 @@ def test_walkers_see_as_much_as_the_benchmark_says() -> None:
     env = open_game("bipedal-walker-hills")
     env.reset(0)
     assert env.observe_state().shape == (24,)
-    module = env.game._module  # type: ignore[attr-defined]
+    module = env.game.world._module  # type: ignore[attr-defined]
     assert (module.SCALE, module.VIEWPORT_W, module.VIEWPORT_H) == (15.0, 224, 224)
     assert pytest.approx(14 / 30) == module.TERRAIN_STEP
     from gymnasium.envs.box2d import bipedal_walker
@@ -127,3 +130,18 @@ def test_a_snapshot_repeats_what_followed_in_another_environment_too(name: str) 
         result = other.step(action)
         assert result.reward == expected.reward
         np.testing.assert_array_equal(result.frame, expected.frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("bipedal-walker-flat", 0.4), ("lunarlander-hover", 0.4)]
+)
+def test_an_expert_reaches_a_score_that_noise_never_does(name: str, least: float) -> None:
+    env = open_game(name)
+    with undrawn(env):
+        outcome = play_blind(env, make_expert(name), seed=0)
+    assert outcome.score > least
+
+
+def test_grounds_on_which_the_gait_falls_have_no_expert() -> None:
+    lacking = {name for name in task_names() if name.startswith("bipedal") and not has_expert(name)}
+    assert lacking == {"bipedal-walker-hills", "bipedal-walker-obstacles"}

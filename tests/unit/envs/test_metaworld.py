@@ -51,6 +51,20 @@ def test_an_episode_is_the_packages_own_with_rewards_of_two_steps_summed(opened:
         np.testing.assert_allclose(ours, theirs[-1][0], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["mw-drawer-open", "mw-button-press", "mw-basketball"])
+def test_no_mirror_is_in_the_picture(name: str) -> None:
+    import mujoco
+
+    env = open_task(name)
+    without = env.reset(2)
+    renderer = env.game._renderer  # type: ignore[attr-defined]
+    flags = renderer._renderer.scene.flags
+    assert flags[mujoco.mjtRndFlag.mjRND_REFLECTION] == 0
+    flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 1
+    np.testing.assert_array_equal(env.game.draw(np.random.default_rng(0)), without)
+    env.close()
+
+
 @pytest.mark.parametrize("opened", ["mw-button-press-topdown-wall"], indirect=True)
 def test_the_wall_button_pays_for_a_closed_gripper(opened: GameEnv) -> None:
     rewards = {}

@@ -1,4 +1,4 @@
-"""Gymnasium's heuristics of walker and lander, as policies."""
+"""Experts of walker and lander: a gait of ours, and gymnasium's loops of the lander."""
 
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -8,33 +8,27 @@ import numpy as np
 from jaxtyping import Float32
 
 from reverie.envs.api import TaskEnv
-from reverie.envs.domains.box2d.private import lander_module, walker_module
-
-_STOCK_VIEW_M = (600 / 30, 400 / 30)
-_OUR_VIEW_M = 224 / 15
-"""The library scales observed speeds by the size of its view; ours differs."""
+from reverie.envs.domains.box2d.gait import WALK, Gait
+from reverie.envs.domains.box2d.private import lander_module
 
 
 class WalkerExpert:
-    """Walks by the library's three-phase gait, which was tuned on nearly flat ground."""
+    """Walks by a gait that feels no ground ahead: for flat and rolling ground, not for hills."""
 
     name = "expert"
 
     def __init__(self) -> None:
         """Make a walker that has not started."""
-        self._gait: Any = None
+        self._gait = Gait(WALK)
 
     def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:
         """Begin with the first phase; nothing is drawn."""
-        self._gait = walker_module().BipedalWalkerHeuristics()
+        self._gait = Gait(WALK)
         return {}
 
     def act(self, env: TaskEnv, step: int) -> Float32[np.ndarray, " a"]:
         """Continue the gait."""
-        values = env.observe_state()
-        values[2] *= _STOCK_VIEW_M[0] / _OUR_VIEW_M
-        values[3] *= _STOCK_VIEW_M[1] / _OUR_VIEW_M
-        return np.clip(self._gait.step_heuristic(values), -1.0, 1.0).astype(np.float32)
+        return self._gait.act(env.observe_state())
 
     def behaviour(self) -> str:
         """Return ``"expert"``."""

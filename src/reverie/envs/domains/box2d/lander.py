@@ -16,7 +16,7 @@ from reverie.envs.domains.box2d.lander_world import (
     build_world,
 )
 from reverie.envs.domains.box2d.private import lander_module
-from reverie.envs.domains.box2d.replay import Replay, draw_seed, jittered
+from reverie.envs.domains.box2d.replay import jittered
 
 Goal = Literal["land", "hover", "takeoff"]
 FULL_RETURN = 500.0
@@ -43,52 +43,20 @@ class Lander:
         self._num_repeats = num_repeats
         self._module = lander_module()
         self._picture = LanderPicture()
-        self._begin(0)
 
-    @property
-    def state(self) -> Replay:
-        """The episode so far; setting it repeats the episode."""
-        return self._replay
-
-    @state.setter
-    def state(self, replay: Replay) -> None:
-        replay.play(self._begin, self._advance)
-        self._replay = replay
-
-    def reset(self, rng: np.random.Generator) -> None:
-        """Build a new moon, place the lander and push it."""
-        self._begin(draw_seed(rng))
-
-    def step(self, action: Float32[np.ndarray, " a"], rng: np.random.Generator) -> float:
-        """Advance; return the summed rewards of the simulation steps."""
-        self._replay = self._replay.after(action)
-        return self._advance(action)
-
-    def draw(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self) -> UInt8[np.ndarray, "h w 3"]:
         """Draw the whole world."""
         return self._picture.draw(self._env, self._look)
 
-    def state_vector(self) -> Float32[np.ndarray, " n"]:
+    def observation(self) -> Float32[np.ndarray, " n"]:
         """Return the library's 8 values, then the way to the goal where there is one."""
         if self._goal == "land":
             return self._observation.copy()
         way = (self._target - self._position()) / HALF_WORLD_M
         return np.concatenate([self._observation, way.astype(np.float32)])
 
-    def score(self, total_reward: float) -> float:
-        """Return the part of the full return."""
-        return min(max(total_reward / FULL_RETURN, 0.0), 1.0)
-
-    def is_success(self) -> bool:
-        """Return False: the benchmark knows only returns here."""
-        return False
-
-    def is_over(self) -> bool:
-        """Return False: the benchmark goes on until the limit."""
-        return False
-
-    def _begin(self, seed: int) -> None:
-        self._replay = Replay(seed)
+    def begin(self, seed: int) -> None:
+        """Build a new moon, place the lander and push it."""
         rng = np.random.default_rng([seed, 0])
         env = self._module.LunarLander(render_mode="rgb_array", continuous=True)
         # The noise of the engines comes from the library's own generator.
@@ -100,7 +68,8 @@ class Lander:
         for _ in range(IDLE_STEPS[self._goal]):
             self._observation, *_ = env.step(_IDLE)
 
-    def _advance(self, action: Float32[np.ndarray, " a"]) -> float:
+    def advance(self, action: Float32[np.ndarray, " a"]) -> float:
+        """Advance; return the summed rewards of the simulation steps."""
         total = 0.0
         for _ in range(self._num_repeats):
             self._observation, reward, *_ = self._env.step(action)

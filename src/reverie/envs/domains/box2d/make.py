@@ -2,6 +2,7 @@
 
 from reverie.core.types import FrameSpec
 from reverie.envs.api import Policy
+from reverie.envs.domains.box2d.replay import ReplayedGame
 from reverie.envs.game_env import Game, GameEnv
 from reverie.envs.spec import TaskSpec
 
@@ -12,7 +13,7 @@ def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:
 
 
 def make_expert(spec: TaskSpec) -> Policy:
-    """Return the expert of a Box2D task: gymnasium's heuristics, adapted to our goals."""
+    """Return the expert of a Box2D task: a gait of ours, or the library's loops for our goals."""
     from reverie.envs.domains.box2d.experts import LanderExpert, WalkerExpert
 
     return WalkerExpert() if spec.name.startswith("bipedal") else LanderExpert()
@@ -21,10 +22,12 @@ def make_expert(spec: TaskSpec) -> Policy:
 def _make_game(spec: TaskSpec) -> Game:
     family, _, variant = spec.name.rpartition("-")
     if family == "bipedal-walker":
-        from reverie.envs.domains.box2d.walker import Walker
+        from reverie.envs.domains.box2d import walker
 
-        return Walker(variant, num_repeats=spec.action_repeat)
-    from reverie.envs.domains.box2d.lander import Lander
+        world = walker.Walker(variant, num_repeats=spec.action_repeat)
+        return ReplayedGame(world, full_return=walker.FULL_RETURN)
+    from reverie.envs.domains.box2d import lander
 
     assert variant in ("land", "hover", "takeoff"), variant
-    return Lander(variant, num_repeats=spec.action_repeat)
+    world = lander.Lander(variant, num_repeats=spec.action_repeat)
+    return ReplayedGame(world, full_return=lander.FULL_RETURN)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from reverie.envs.domains.box2d.private import walker_module
-from reverie.envs.domains.box2d.replay import Replay, draw_seed, jittered
+from reverie.envs.domains.box2d.replay import jittered
 from reverie.envs.domains.box2d.terrain import NUM_POINTS, STEP_M, Block, make_terrain
 from reverie.envs.domains.box2d.walker_picture import WalkerLook, WalkerPicture
 
@@ -53,51 +53,17 @@ class Walker:
         self._env: Any = None
         self._observation = np.zeros(24, dtype=np.float32)
         self._picture = WalkerPicture(self._module)
-        self._replay = Replay(0)
-        self._begin(0)
 
-    @property
-    def state(self) -> Replay:
-        """The episode so far; setting it repeats the episode."""
-        return self._replay
-
-    @state.setter
-    def state(self, replay: Replay) -> None:
-        replay.play(self._begin, self._advance)
-        self._replay = replay
-
-    def reset(self, rng: np.random.Generator) -> None:
-        """Build new ground and put the walker onto it."""
-        seed = draw_seed(rng)
-        self._begin(seed)
-        self._replay = Replay(seed)
-
-    def step(self, action: Float32[np.ndarray, " a"], rng: np.random.Generator) -> float:
-        """Advance; return the clipped rewards of the simulation steps, summed."""
-        self._replay = self._replay.after(action)
-        return self._advance(action)
-
-    def draw(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self) -> UInt8[np.ndarray, "h w 3"]:
         """Draw what surrounds the walker."""
         return self._picture.draw(self._env, self._look)
 
-    def state_vector(self) -> Float32[np.ndarray, " n"]:
+    def observation(self) -> Float32[np.ndarray, " n"]:
         """Return the 24 values of the library: hull, joints, contacts, lidar."""
         return self._observation.copy()
 
-    def score(self, total_reward: float) -> float:
-        """Return the part of the full return."""
-        return min(max(total_reward / FULL_RETURN, 0.0), 1.0)
-
-    def is_success(self) -> bool:
-        """Return False: walking has no end."""
-        return False
-
-    def is_over(self) -> bool:
-        """Return False: the benchmark lets the fallen lie until the limit."""
-        return False
-
-    def _begin(self, seed: int) -> None:
+    def begin(self, seed: int) -> None:
+        """Build new ground and put the walker onto it."""
         # A new world for each episode: what Box2D remembers of an old one could leak.
         env = self._module.BipedalWalker(render_mode="rgb_array")
         look_rng = np.random.default_rng([seed, 1])
@@ -109,7 +75,8 @@ class Walker:
         self._look.clouds.extend(env.cloud_poly)
         self._env = env
 
-    def _advance(self, action: Float32[np.ndarray, " a"]) -> float:
+    def advance(self, action: Float32[np.ndarray, " a"]) -> float:
+        """Advance; return the clipped rewards of the simulation steps, summed."""
         total = 0.0
         for _ in range(self._num_repeats):
             self._observation, reward, *_ = self._env.step(action)
