@@ -18,6 +18,7 @@ EXTRAS = (
     "eval",
     "es",
     "rl",
+    "torchrl",
     "hub",
     "data",
     "diffusers",
