@@ -12,6 +12,7 @@ from reverie.models.classic.vae import VaeConfig
 from reverie.models.classic.world import ClassicConfig
 from reverie.train.classic import RnnTrainingConfig, VaeTrainingConfig
 from reverie.train.controller import SearchConfig
+from reverie.train.student import StudentConfig, check_student
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +82,8 @@ class ClassicRunConfig:
     search: SearchConfig
     rounds: RoundsConfig
     score: ScoreConfig
+    student: StudentConfig | None = None
+    """PPO in the dream instead of CMA-ES; the search's settings then only place its starts."""
     exports_dataset: bool = False
     """Whether all real episodes are written as a Hugging Face dataset too, at the end."""
 
@@ -145,6 +148,8 @@ def check_classic_run(config: ClassicRunConfig) -> None:
             f"The dream shows {features} features, the controller reads "
             f"{config.controller.num_features}. Set controller.num_features={features}."
         )
+    if config.student is not None:
+        check_student(config.controller)
     native = task_spec(config.data.tasks[0]).action.width
     if native != config.rnn.action_width or native != config.controller.num_outputs:
         raise ConfigError(

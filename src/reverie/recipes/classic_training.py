@@ -33,6 +33,7 @@ from reverie.train.classic import LatentStream, Round, read_stream, train_rnn, t
 from reverie.train.controller import train_controller
 from reverie.train.phase import PhaseFolder, Surroundings
 from reverie.train.progress import Progress
+from reverie.train.student import train_student
 
 
 def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: int = 2) -> Path:
@@ -50,7 +51,10 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
         The folder of the model.
     """
     check_classic_run(config)
-    require_extra("cma", "es", "train a controller by CMA-ES")
+    if config.student is None:
+        require_extra("cma", "es", "train a controller by CMA-ES")
+    else:
+        require_extra("stable_baselines3", "rl", "train a controller by PPO")
     if config.exports_dataset:
         require_extra("datasets", "data", "export to Hugging Face's datasets")
     places = ClassicPlaces(root=around.folder)
@@ -73,16 +77,7 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
                 horizon=horizon,
                 round_index=index,
             )
-            parameters = train_controller(
-                world,
-                config.controller,
-                parameters,
-                stream,
-                replace(config.search, horizon=horizon),
-                folder=_folder(config, places.part(index, "controller"), index),
-                around=around,
-                check=look,
-            )
+            parameters = _learn_to_act(config, places, around, parameters, look)
             facts.append(RoundFacts.read(places.part(index, "controller"), index, horizon, stream))
             if index + 1 < len(config.rounds.horizons):
                 _collect_round(config, places, around, world, parameters, envs, index + 1)
@@ -166,6 +161,39 @@ def _learn_world(
     return stream
 
 
+def _learn_to_act(
+    config: ClassicRunConfig,
+    places: ClassicPlaces,
+    around: Surroundings,
+    parameters: Float[Tensor, " p"],
+    look: RealLook,
+) -> Float[Tensor, " p"]:
+    """Train C in the dream of this round, by CMA-ES or by PPO."""
+    index = look.round_index
+    folder = _folder(config, places.part(index, "controller"), index)
+    if config.student is not None:
+        return train_student(
+            look.world,
+            config.controller,
+            parameters,
+            look.stream,
+            replace(config.student, horizon=look.horizon),
+            folder=folder,
+            around=around,
+            check=look,
+        )
+    return train_controller(
+        look.world,
+        config.controller,
+        parameters,
+        look.stream,
+        replace(config.search, horizon=look.horizon),
+        folder=folder,
+        around=around,
+        check=look,
+    )
+
+
 def episodes_until(store: EpisodeStore, index: int) -> Round:
     """List the episodes that round ``index`` learns from: its own, and all before it."""
     by_round = [
@@ -245,7 +273,7 @@ def _folder(config: ClassicRunConfig, path: Path, index: int) -> PhaseFolder:
         names += ["rnn", "rnn_training", "dream"]
     if index or path.name == "controller":
         names += ["vae_refresh", "rnn", "rnn_training", "rnn_refresh", "dream", "controller"]
-        names += ["search", "rounds"]
+        names += ["search", "student", "rounds"]
     return PhaseFolder(path=path, config={name: whole[name] for name in dict.fromkeys(names)})
 
 
