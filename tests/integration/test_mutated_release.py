@@ -23,6 +23,7 @@ from reverie.data.store import EpisodeStore
 from reverie.models.convert.folder import import_folder
 from reverie.models.convert.mmbench2 import TaskTable, read_task_table
 from reverie.models.load import load_world_model, weights_hash
+from tests.support.mutate import mutate
 from tests.support.release import TASK, TINY
 
 NUM_MUTATIONS = 300
@@ -106,30 +107,6 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index = root / "raw" / TASK / f"{TASK}_index.json"
     index.write_text(json.dumps({f"{TASK}_shard0000.pt": len(frames)}))
     return root
-
-
-def mutate(content: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """Harm a file in one of the ways in which disks, networks and people harm files."""
-    at, size = rng.randrange(len(content)), rng.choice([1, 7, 64, 1000])
-    piece = content[at : at + size]
-    kind = rng.choice(["truncate", "flip", "zero", "repeat", "lose", "noise", "grow", "empty"])
-    if kind == "truncate":
-        return kind, content[:at]
-    if kind == "flip":
-        return kind, content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[
-            at + 1 :
-        ]
-    if kind == "zero":
-        return kind, content[:at] + bytes(len(piece)) + content[at + size :]
-    if kind == "repeat":
-        return kind, content[:at] + piece + content[at:]
-    if kind == "lose":
-        return kind, content[:at] + content[at + size :]
-    if kind == "noise":
-        return kind, content[:at] + rng.randbytes(len(piece)) + content[at + size :]
-    if kind == "grow":
-        return kind, content + rng.randbytes(size)
-    return kind, rng.choice([b"", b"\0" * len(content), rng.randbytes(200)])
 
 
 def outcome(case: Case, release: Path, out: Path) -> str:

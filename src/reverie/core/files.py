@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+SEAL = "checksum"
+"""Key of a JSON object's own checksum."""
 
 
 @contextmanager
@@ -38,6 +41,34 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented, keys in the given order."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with a checksum of its content as the last key, for ``read_sealed``."""
+    write_json(path, {**value, SEAL: _seal(dict(value))})
+
+
+def read_sealed(path: Path) -> Any:
+    """Read JSON and check and take off its checksum; files of older versions have none.
+
+    Raises:
+        ValueError: It is not JSON, or was changed after it was written.
+    """
+    value = json.loads(path.read_bytes())
+    if not isinstance(value, dict) or SEAL not in value:
+        return value
+    seal = value.pop(SEAL)
+    if seal != _seal(value):
+        raise ValueError(
+            f"its checksum does not fit its content; if you changed the file by hand, delete its "
+            f"line '{SEAL}'"
+        )
+    return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    # Of the meaning, not of the bytes: neither indentation nor the order of keys matters.
+    return digest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
 def digest(content: bytes) -> str:

@@ -6,7 +6,6 @@ said it would be.
 """
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -15,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from reverie.core.errors import DataError
-from reverie.core.files import write_json
+from reverie.core.files import read_sealed, write_sealed
 from reverie.core.registry import require_extra
 
 MANIFEST = "download.json"
@@ -130,7 +129,7 @@ def download(
         _fetch(hub, order, commit, file)
         done += file.size
     listed = known | {file.name: _entry(file) for file in wanted}
-    write_json(
+    write_sealed(
         order.out / MANIFEST,
         {"repo": order.repo, "kind": order.kind, "commit": commit, "files": listed},
     )
@@ -284,7 +283,7 @@ def _check_commit(order: DownloadOrder, commit: str) -> dict[str, Any]:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
+        listed = read_sealed(path)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is damaged ({error}). Delete it and download again.") from error
     fields = {"size", "sha256", "git_sha1"}

@@ -1,6 +1,5 @@
 """One array row per stored frame, cached on disk in parts: what latents and pixels share."""
 
-import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ import numpy as np
 
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import ConfigError, DataError
-from reverie.core.files import atomic_path, write_json
+from reverie.core.files import atomic_path, read_sealed, write_sealed
 from reverie.core.types import Episode
 from reverie.data.shards import EpisodeEntry
 from reverie.data.store import EpisodeStore
@@ -132,7 +131,7 @@ def build_rows(
             manifest = _add_part(path, manifest, group, np.concatenate(pieces))
             group, pieces = [], []
     if not manifest.parts:
-        write_json(path / MANIFEST, to_dict(manifest))
+        write_sealed(path / MANIFEST, to_dict(manifest))
     return FrameRows(path, manifest)
 
 
@@ -157,7 +156,7 @@ def _add_part(
         np.save(temporary, rows)
     part = RowsPart(file=name, episodes=tuple((item.id, item.num_frames) for item in group))
     manifest = replace(manifest, parts=(*manifest.parts, part))
-    write_json(path / MANIFEST, to_dict(manifest))
+    write_sealed(path / MANIFEST, to_dict(manifest))
     return manifest
 
 
@@ -176,7 +175,7 @@ def _read_manifest(path: Path) -> RowsManifest | None:
     if not file.exists():
         return None
     try:
-        return from_dict(RowsManifest, json.loads(file.read_bytes()))
+        return from_dict(RowsManifest, read_sealed(file))
     except ValueError as error:
         raise DataError(f"{file} is damaged: {error} Delete {path}; it can be rebuilt.") from error
 

@@ -1,6 +1,5 @@
 """Episodes on disk: many processes append without a lock, readers decode only what they need."""
 
-import json
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from jaxtyping import Float32, UInt8
 
 from reverie.core.config import added, from_dict, to_dict
 from reverie.core.errors import ConfigError, DataError
-from reverie.core.files import write_json
+from reverie.core.files import read_sealed, write_sealed
 from reverie.core.types import DEFAULT_QUALITY, Episode, FrameSpec, RenderQuality
 from reverie.data.codecs import STRIP_FRAMES, check_codec, decode_strip
 from reverie.data.shards import (
@@ -112,7 +111,7 @@ class EpisodeStore:
             quality=quality,
         )
         (path / "shards").mkdir(parents=True, exist_ok=True)
-        write_json(path / MANIFEST, to_dict(spec))
+        write_sealed(path / MANIFEST, to_dict(spec))
         return EpisodeStore(path, spec)
 
     @staticmethod
@@ -302,7 +301,7 @@ def read_store_spec(path: Path) -> StoreSpec:
             f"Make one with 'reverie collect', or check the path."
         )
     try:
-        values: Any = json.loads(manifest.read_bytes())
+        values: Any = read_sealed(manifest)
     except ValueError as error:
         raise DataError(f"{manifest} is damaged: {error}. Restore it from a copy.") from error
     version = values.get("version") if isinstance(values, dict) else None

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError, ConfigError, DataError
-from reverie.core.files import digest, write_json
+from reverie.core.files import digest, read_sealed, write_sealed
 from reverie.hallucination.foresight import READINGS, ForesightConfig
 from reverie.models.load import read_manifest_values
 
@@ -71,7 +71,7 @@ class Acceptance:
     def save(self, folder: Path) -> Path:
         """Write ``acceptance.json`` into the model's folder."""
         path = folder / FILE_NAME
-        write_json(path, to_dict(self))
+        write_sealed(path, to_dict(self))
         return path
 
 
@@ -134,7 +134,7 @@ def load_acceptance(folder: Path) -> Acceptance:
     if not path.exists():
         raise DataError(f"'{folder}' says nothing of what is usual in real play. {_REMEDY}")
     try:
-        found = from_dict(Acceptance, json.loads(path.read_text()))
+        found = from_dict(Acceptance, read_sealed(path))
     except (ValueError, TypeError) as error:
         raise DataError(f"'{path}' cannot be used: {error}. {_REMEDY}") from error
     if found.model != model_digest(folder):

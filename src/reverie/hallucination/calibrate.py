@@ -5,7 +5,6 @@ thresholds on yet others. The task's name is no input. What is saved is plain JS
 digest of the checkpoint it was fitted for, and is refused by any other.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError, ConfigError, DataError
-from reverie.core.files import write_json
+from reverie.core.files import read_sealed, write_sealed
 from reverie.core.registry import require_extra
 from reverie.hallucination.conformal import GroupThreshold, find_threshold
 from reverie.hallucination.features import feature_names
@@ -176,7 +175,7 @@ class Calibration:
     def save(self, folder: Path) -> Path:
         """Write ``calibration.json`` into the model's folder."""
         path = folder / FILE_NAME
-        write_json(path, to_dict(self))
+        write_sealed(path, to_dict(self))
         return path
 
 
@@ -314,9 +313,9 @@ def load_calibration(folder: Path, expected: CalibrationSetup) -> Calibration:
     if not path.exists():
         raise DataError(f"The model at '{folder}' has no calibrated probability. {REMEDY}")
     try:
-        values = json.loads(path.read_text())
+        values = read_sealed(path)
     except ValueError as error:
-        raise DataError(f"'{path}' is not JSON ({error}). {REMEDY}") from error
+        raise DataError(f"'{path}' cannot be read ({error}). {REMEDY}") from error
     found = values.get("format_version") if isinstance(values, dict) else None
     if found != FORMAT_VERSION:
         raise CheckpointError(

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError, DataError
-from reverie.core.files import digest, write_json
+from reverie.core.files import digest, read_sealed, write_sealed
 from reverie.hallucination.predictors import NUM_SEEDS
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import read_manifest
@@ -99,7 +99,7 @@ class Thresholds:
     def save(self, folder: Path) -> Path:
         """Write ``readings.json`` into the model's folder."""
         path = folder / FILE_NAME
-        write_json(path, to_dict(self))
+        write_sealed(path, to_dict(self))
         return path
 
 
@@ -149,9 +149,9 @@ def load_thresholds(folder: Path, expected: ReadingSetup) -> Thresholds:
     if not path.exists():
         raise DataError(f"The model at '{folder}' has no limits for readings. {remedy}")
     try:
-        values = json.loads(path.read_text())
+        values = read_sealed(path)
     except ValueError as error:
-        raise DataError(f"'{path}' is not JSON ({error}). {remedy}") from error
+        raise DataError(f"'{path}' cannot be read ({error}). {remedy}") from error
     thresholds = from_dict(Thresholds, values)
     found, wanted = to_dict(thresholds.setup), to_dict(expected)
     for name, value in found.items():

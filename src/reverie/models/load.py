@@ -4,7 +4,6 @@ A folder holds ``model.json`` (kind, configs, checksums, metrics), one safetenso
 and a model card. ``model.json`` is written last: what it lists is whole.
 """
 
-import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,14 @@ from torch import Tensor, nn
 
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError
-from reverie.core.files import atomic_path, digest, file_digest, write_bytes, write_json
+from reverie.core.files import (
+    atomic_path,
+    digest,
+    file_digest,
+    read_sealed,
+    write_bytes,
+    write_sealed,
+)
 from reverie.core.registry import unknown_name_message
 from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, PolicyHead, RewardHead
 from reverie.models.dynamics.net import DynamicsConfig, DynamicsNet
@@ -103,7 +109,7 @@ def save_world_model(
         metrics=dict(metrics or {}),
         provenance=dict(provenance or {}),
     )
-    write_json(folder / MANIFEST, to_dict(manifest))
+    write_sealed(folder / MANIFEST, to_dict(manifest))
     return manifest
 
 
@@ -163,9 +169,11 @@ def read_manifest_values(folder: Path) -> dict[str, Any]:
             f"in runs/<name>/model; 'reverie model list' shows the models that ship with Reverie."
         )
     try:
-        values = json.loads(path.read_text())
+        values = read_sealed(path)
     except ValueError as error:
-        raise CheckpointError(f"'{path}' is not JSON ({error}). Export the model again.") from error
+        raise CheckpointError(
+            f"'{path}' cannot be read ({error}). Export the model again."
+        ) from error
     found = values.get("format_version") if isinstance(values, dict) else None
     if found != FORMAT_VERSION:
         raise CheckpointError(

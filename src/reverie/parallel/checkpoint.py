@@ -4,7 +4,6 @@ A checkpoint is written into a temporary folder, flushed to the disk and renamed
 ``latest`` moves afterwards. A crash at any moment leaves the last reported checkpoint loadable.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from reverie.core.errors import CheckpointError
-from reverie.core.files import file_digest, write_json
+from reverie.core.files import file_digest, read_sealed, write_json, write_sealed
 from reverie.parallel.slices import SLICES, read_slices
 
 logger = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ class CheckpointFolder:
         _remove(target)
         temporary.rename(target)
         _flush_folder(self.path)
-        write_json(self.path / _POINTER, {"folder": name})
+        write_sealed(self.path / _POINTER, {"folder": name})
         _flush_folder(self.path)
         self._drop_old(keep=name)
         return target
@@ -182,7 +181,7 @@ def _write_facts(folder: Path, snapshot: Snapshot) -> None:
         "step": snapshot.step,
         "files": files,
     }
-    write_json(folder / _MANIFEST, manifest)
+    write_sealed(folder / _MANIFEST, manifest)
     _flush_folder(folder)
 
 
@@ -270,10 +269,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        return read_sealed(path)
+    except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"The checkpoint file '{path}' is not readable JSON: {error}. "
+            f"The checkpoint file '{path}' cannot be read: {error}. "
             f"Delete the folder '{path.parent}' to go back to the checkpoint before it."
         ) from error
 

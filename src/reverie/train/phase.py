@@ -1,6 +1,5 @@
 """One phase of a run: a folder with config, checkpoints, metrics and, at the end, a result."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from reverie.core.errors import CheckpointError, ConfigError
-from reverie.core.files import atomic_path, file_digest, write_json
+from reverie.core.files import atomic_path, file_digest, read_sealed, write_json, write_sealed
 from reverie.core.metrics import MetricWriter
 from reverie.core.seeds import child_seed
 from reverie.data.balance import count_windows, loss_weights
@@ -50,9 +49,9 @@ class PhaseFolder:
         """
         path = self.path / _CONFIG
         if not path.exists():
-            write_json(path, self.config)
+            write_sealed(path, self.config)
             return
-        before = json.loads(path.read_text())
+        before = _read(path)
         if before != self.config:
             changed = list(_differences(before, self.config))
             raise ConfigError(
@@ -65,7 +64,7 @@ class PhaseFolder:
     def done(self) -> dict[str, Any] | None:
         """What the finished phase reported, or None if it is not finished."""
         path = self.path / _DONE
-        return json.loads(path.read_text()) if path.exists() else None
+        return _read(path) if path.exists() else None
 
     def finish(self, facts: dict[str, Any], result: nn.Module | None = None) -> None:
         """Write the result, then the mark that the phase is done; drop the checkpoints."""
@@ -74,7 +73,7 @@ class PhaseFolder:
             with atomic_path(self.path / _RESULT) as temporary:
                 save_file(tensors, temporary)
             facts = facts | {"result_blake2b": file_digest(self.path / _RESULT)}
-        write_json(self.path / _DONE, facts)
+        write_sealed(self.path / _DONE, facts)
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def load_result(self, module: nn.Module, *, what: str) -> None:
@@ -108,6 +107,15 @@ class Surroundings:
     scaling: Scaling = field(default_factory=Scaling)
     """How the training is spread over the ranks."""
     audience: Audience = field(default_factory=Silence)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_sealed(path)
+    except ValueError as error:
+        raise CheckpointError(
+            f"'{path}' cannot be read: {error}. Delete '{path.parent}' to do this phase again."
+        ) from error
 
 
 def run_fit(

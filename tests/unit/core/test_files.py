@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from reverie.core.files import atomic_path, digest, file_digest, write_bytes, write_json
+from reverie.core.files import (
+    atomic_path,
+    digest,
+    file_digest,
+    read_sealed,
+    write_bytes,
+    write_json,
+    write_sealed,
+)
 
 
 def test_a_failure_leaves_the_old_content_and_no_litter(tmp_path: Path) -> None:
@@ -45,3 +53,27 @@ def test_the_digest_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
     assert file_digest(tmp_path / "a") == digest(content)
     assert digest(b"") == "cae66941d9efbd404e4d88758ea67670"
     assert digest(content[:-1]) != digest(content)
+
+
+def test_a_sealed_object_comes_back_without_its_seal_and_may_be_laid_out_anew(
+    tmp_path: Path,
+) -> None:
+    path, value = tmp_path / "a.json", {"b": [1.5, None, 1e-300], "a": {"é": float("inf")}}
+    write_sealed(path, value)
+    assert read_sealed(path) == value
+    content = json.loads(path.read_text())
+    assert list(content)[-1] == "checksum"
+    path.write_text(json.dumps(dict(reversed(content.items()))))
+    assert read_sealed(path) == value
+
+
+def test_a_changed_digit_breaks_the_seal_and_no_seal_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_sealed(path, {"lr": 0.25})
+    path.write_text(path.read_text().replace("0.25", "0.35"))
+    with pytest.raises(ValueError, match="checksum does not fit its content"):
+        read_sealed(path)
+    write_json(path, {"lr": 0.35})
+    assert read_sealed(path) == {"lr": 0.35}
+    write_json(path, [1, 2])
+    assert read_sealed(path) == [1, 2]

@@ -1,6 +1,5 @@
 """Fitting and judging a probability on dreams whose faults are known."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from reverie.core.errors import CheckpointError, ConfigError, DataError
+from reverie.core.files import read_sealed, write_sealed
 from reverie.evaluate.detection import (
     FitOrder,
     apply_calibration,
@@ -109,16 +109,16 @@ def test_files_of_other_versions_or_broken_ones_are_refused(
     with pytest.raises(DataError, match="has no calibrated probability. Fit it with: reverie"):
         load_calibration(tmp_path, SETUP)
     path = calibration.save(tmp_path)
-    values = json.loads(path.read_text())
-    path.write_text(json.dumps({**values, "format_version": 99}))
+    values = read_sealed(path)
+    write_sealed(path, {**values, "format_version": 99})
     with pytest.raises(CheckpointError, match="format version 99"):
         load_calibration(tmp_path, SETUP)
     values["logistic"]["weights"] = values["logistic"]["weights"][:-1]
-    path.write_text(json.dumps(values))
+    write_sealed(path, values)
     with pytest.raises(DataError, match="damaged"):
         load_calibration(tmp_path, SETUP)
     (tmp_path / FILE_NAME).write_text("{")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match="cannot be read"):
         load_calibration(tmp_path, SETUP)
 
 

@@ -118,7 +118,7 @@ def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no limits for readings"):
         load_thresholds(tmp_path, SETUP)
     (tmp_path / "readings.json").write_text("{")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match="cannot be read"):
         load_thresholds(tmp_path, SETUP)
     (tmp_path / "readings.json").write_text(json.dumps({"setup": {}}))
     with pytest.raises(ConfigError, match="missing"):

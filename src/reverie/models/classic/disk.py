@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError, ConfigError
-from reverie.core.files import atomic_path, file_digest, write_bytes, write_json
+from reverie.core.files import atomic_path, file_digest, write_bytes, write_sealed
 from reverie.models.classic.controller import ControllerConfig
 from reverie.models.classic.mdn_rnn import MdnRnn, MdnRnnConfig
 from reverie.models.classic.vae import Vae, VaeConfig
@@ -78,7 +78,7 @@ def save_classic_world(
         metrics=dict(metrics or {}),
         provenance=dict(provenance or {}),
     )
-    write_json(folder / _MANIFEST, to_dict(manifest))
+    write_sealed(folder / _MANIFEST, to_dict(manifest))
     return manifest
 
 
