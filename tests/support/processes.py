@@ -13,16 +13,18 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def naming(text: str) -> list[int]:
-    """Return the running processes whose command line holds a text."""
+def using(folder: str) -> list[int]:
+    """Return the running processes that name a folder, or hold a file in it open."""
     found: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes().decode(errors="replace")
+            words = (process / "cmdline").read_bytes().decode(errors="replace")
+            files = [str(file.readlink()) for file in (process / "fd").iterdir()]
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-        if text in words and is_running(int(folder.name)):
-            found.append(int(folder.name))
+        is_user = folder in words or any(file.startswith(f"{folder}/") for file in files)
+        if is_user and is_running(int(process.name)):
+            found.append(int(process.name))
     return found
 
 

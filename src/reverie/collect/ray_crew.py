@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 import warnings
@@ -24,6 +25,13 @@ OBJECT_STORE_BYTES = 80 * 2**20
 _CLUSTER_TIMEOUT_S = 60.0
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Nothing is reported to anybody; accelerators are left to others."""
+_END_THOSE_WHO_HOLD = """
+while kill -0 "$0"; do sleep 1; done
+for process in /proc/[0-9]*; do
+  ls -l "$process/fd" | grep -qF "$1/" && kill -9 "${process#/proc/}"
+done
+rm -rf "$1"
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +82,7 @@ class RayCrew:
         self._store_path = store_path.absolute()
         self._patience_s = patience_s
         self._scratch: Path | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         self._begin(address, num_workers)
         self._actor_class = self._ray.remote(num_cpus=1, max_restarts=0)(PlayingActor)
         self._idle: list[Any] = [self._start_actor() for _ in range(num_workers)]
@@ -120,6 +129,9 @@ class RayCrew:
             self._ray.kill(actor)
         self._idle, self._busy = [], {}
         self._ray.shutdown()
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.wait()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -129,6 +141,7 @@ class RayCrew:
         quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
         if address == LOCAL:
             self._scratch = Path(tempfile.mkdtemp(prefix="reverie-ray-"))
+            self._watcher = _watch(self._scratch)
             size = {"num_cpus": num_workers, "object_store_memory": OBJECT_STORE_BYTES}
             quiet |= size | {"_temp_dir": str(self._scratch)}
         with warnings.catch_warnings():
@@ -167,3 +180,18 @@ class RayCrew:
         self._ray.kill(actor)
         self._idle.append(self._start_actor())
         return Lost(item=item, reason=hung_reason(self._patience_s))
+
+
+def _watch(scratch: Path) -> subprocess.Popen[bytes]:
+    """Start a shell that ends what is left of a local Ray when this process is killed.
+
+    Ray's own reaper leaves two of its helpers behind. They hide their arguments, but keep files in
+    the folder open.
+    """
+    return subprocess.Popen(
+        ["sh", "-c", _END_THOSE_WHO_HOLD, str(os.getpid()), str(scratch)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

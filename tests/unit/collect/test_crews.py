@@ -20,7 +20,7 @@ from reverie.collect.worker import run_worker
 from reverie.core.errors import ConfigError
 from reverie.core.types import FrameSpec
 from reverie.data.store import EpisodeStore
-from tests.support.processes import ended, naming
+from tests.support.processes import ended, using
 
 HANG_S = 60.0
 
@@ -135,7 +135,7 @@ def test_actors_of_ray_complete_an_order_one_of_them_killed_and_leave_nothing(
     assert "num_collected=12" in status and "num_restarts=1" in status, errors
     found = [entry.id for entry in EpisodeStore.open(tmp_path / "s").index]
     assert found == sorted(item.id for item in list_items(_order(episodes=12)))
-    assert ended(lambda: naming(scratch), timeout_s=10)
+    assert ended(lambda: using(scratch), timeout_s=10)
     assert not Path(scratch).exists()
 
 
@@ -143,9 +143,11 @@ def test_actors_of_ray_complete_an_order_one_of_them_killed_and_leave_nothing(
 def test_ray_ends_with_a_program_that_is_killed(program: "subprocess.Popen[str]") -> None:
     assert program.stdout is not None
     scratch = program.stdout.readline().strip()
-    assert naming(scratch)
+    assert using(scratch)
     program.send_signal(signal.SIGKILL)
-    assert ended(lambda: naming(scratch), timeout_s=60)
+    program.wait()
+    assert ended(lambda: using(scratch), timeout_s=60)
+    assert not Path(scratch).exists()
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:

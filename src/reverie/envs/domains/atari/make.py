@@ -6,8 +6,8 @@ from reverie.envs.game_env import GameEnv
 from reverie.envs.oracle import OracleConfig, OraclePlanner
 from reverie.envs.spec import TaskSpec
 
-EFFORT = OracleConfig(horizon=20, num_knots=5, is_held=True, num_candidates=16, replan_every=4)
-"""The emulator knows nine directions and one button, so actions are held; about 0.1 s a plan."""
+EFFORT = OracleConfig(horizon=16, num_knots=4, is_held=True, num_candidates=12, replan_every=4)
+"""The emulator knows nine directions and one button, so actions are held."""
 
 
 def make_env(spec: TaskSpec, frame_spec: FrameSpec) -> GameEnv:

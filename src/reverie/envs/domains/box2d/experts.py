@@ -13,7 +13,7 @@ from reverie.envs.domains.box2d.private import lander_module
 
 
 class WalkerExpert:
-    """Walks by a gait that feels no ground ahead: for flat and rolling ground, not for hills."""
+    """Walks by a gait that feels no ground ahead: for flat and hardly uneven ground."""
 
     name = "expert"
 

@@ -5,7 +5,7 @@ from reverie.envs.spec import TaskSpec
 
 _JOINTS = ("left hip", "left knee", "right hip", "right knee")
 _ENGINES = ("main engine", "side engines")
-STEEP = ("hills", "obstacles")
+STEEP = ("rugged", "hills", "obstacles")
 """Grounds on which our gait falls."""
 
 
