@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reverie.cli.main import EXIT_USER_ERROR, main
+from reverie.core.files import read_sealed, write_sealed
 from reverie.models.load import save_world_model
 from tests.support.small_world import make_small_world
 
@@ -100,13 +101,15 @@ def damage(folder: Path, how: str) -> None:
     elif how == "no JSON":
         (folder / "model.json").write_text("{")
     elif how == "another version":
-        text = (folder / "model.json").read_text()
-        (folder / "model.json").write_text(
-            text.replace('"format_version": 1', '"format_version": 9')
-        )
+        path = folder / "model.json"
+        write_sealed(path, read_sealed(path) | {"format_version": 9})
     elif how == "another kind":
-        text = (folder / "model.json").read_text()
-        (folder / "model.json").write_text(text.replace('"kind": "shortcut"', '"kind": "vae"'))
+        path = folder / "model.json"
+        write_sealed(path, read_sealed(path) | {"kind": "vae"})
+    elif how == "a number changed by hand":
+        path = folder / "model.json"
+        write_sealed(path, read_sealed(path))
+        path.write_text(path.read_text().replace('"num_levels": ', '"num_levels": 1'))
     elif how == "no weights":
         (folder / "dynamics.safetensors").unlink()
     elif how == "other weights":
@@ -121,6 +124,7 @@ def damage(folder: Path, how: str) -> None:
         ("no JSON", "Export the model again."),
         ("another version", "has format version 9; this Reverie reads version 1. Use the Reverie"),
         ("another kind", "is a model of kind 'vae'; this"),
+        ("a number changed by hand", "its checksum does not fit its content"),
         ("no weights", "'wrong/dynamics.safetensors' is missing. Copy the whole model folder"),
         ("other weights", "'wrong/dynamics.safetensors' is damaged: its checksum is not the one"),
     ],
