@@ -8,6 +8,8 @@ from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from reverie.core.errors import ConfigError
+from reverie.models.api import Gauge, StepContext
 from reverie.models.classic.controller import ControllerConfig, act
 from reverie.models.classic.world import ClassicState, ClassicWorld
 
@@ -28,6 +30,40 @@ class ImagineConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trust:
+    """Weighs imagined reward by how real the dream still looks.
+
+    The confidence q of a step is the sigmoid of minus the doubt; the weight is the smallest
+    q / ``usual`` (at most 1) since the start. A running minimum, not a product, so that long dreams
+    are not discounted; relative to the smallest reward, because a weighted fine would pay for
+    drifting.
+    """
+
+    doubt: Gauge
+    """Logit that a step was imagined, such as a verifier's."""
+    usual: float = 0.5
+    """Mean q of first steps of dreams: no step of a perfect model is more real than that."""
+    reward_floor: float = 0.0
+    """Smallest reward in the data; what a step pays that is not trusted at all."""
+
+    def __post_init__(self) -> None:
+        """Refuse a usual confidence that cannot be one."""
+        if not 0 < self.usual <= 1:
+            raise ConfigError(f"A usual confidence lies in (0, 1], got {self.usual}. Try 0.5.")
+
+    def weigh(
+        self, world: ClassicWorld, step: StepContext, weight: Float[Tensor, " r"]
+    ) -> Float[Tensor, " r"]:
+        """Return the weights after a step from those before."""
+        confidence = torch.sigmoid(-self.doubt(world, step))
+        return torch.minimum(weight, (confidence / self.usual).clamp_max(1.0))
+
+    def pay(self, reward: Float[Tensor, " r"], weight: Float[Tensor, " r"]) -> Float[Tensor, " r"]:
+        """Return what is left of a reward; with a weight of 1 all of it, bit for bit."""
+        return reward - (1 - weight) * (reward - self.reward_floor)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Imagined:
     """What every candidate earned from every start."""
 
@@ -45,6 +81,8 @@ def imagine(
     parameters: Float[Tensor, "k p"],
     config: ImagineConfig,
     rng: torch.Generator,
+    *,
+    trust: Trust | None = None,
 ) -> Imagined:
     """Dream every candidate from every start; candidates share starts and noise.
 
@@ -56,6 +94,7 @@ def imagine(
         config: Horizon and fines.
         rng: Draws the noise: once per start, common to all candidates, so that they are compared
             on equal terms.
+        trust: Weighs rewards by how real the dream still looks.
 
     Returns:
         Return and lifetime of each pair.
@@ -63,15 +102,22 @@ def imagine(
     num_starts, num_candidates = starts.num_rows, parameters.shape[0]
     state: Any = starts.fork(num_candidates)
     alive = torch.ones(num_starts * num_candidates, device=world.device)
+    weight = torch.ones_like(alive)
     returns, lifetimes = torch.zeros_like(alive), torch.zeros_like(alive)
     for _ in range(config.horizon):
         features = rearrange(world.features(state), "(s k) m -> s k m", s=num_starts)
         actions = rearrange(act(controller, parameters, features), "s k a -> (s k) a")
         noise = world.draw_noise(num_starts, rng).fork(num_candidates)
-        state, prediction = world.step(state, actions, noise)
+        before = state
+        state, prediction = world.step(before, actions, noise)
+        reward = prediction.reward
+        if trust is not None:
+            step = StepContext(before=before, action=actions, prediction=prediction, after=state)
+            weight = trust.weigh(world, step, weight)
+            reward = trust.pay(reward, weight)
         if config.ends:
             alive = alive * prediction.continues
-        returns += alive * prediction.reward
+        returns += alive * reward
         returns -= config.norm_fine * _excess(prediction.latent, config.norm_limit)
         lifetimes += alive
     split = (rearrange(x, "(s k) -> s k", s=num_starts) for x in (returns, lifetimes))

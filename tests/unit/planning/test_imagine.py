@@ -1,11 +1,14 @@
 """What dreams pay: survival, common noise, cuts; and the same rows alone as in company."""
 
+import pytest
 import torch
 from torch.testing import assert_close
 
+from reverie.core.errors import ConfigError
+from reverie.models.api import StepContext
 from reverie.models.classic.controller import ControllerConfig
 from reverie.models.classic.world import ClassicState, ClassicWorld
-from reverie.planning.imagine import ImagineConfig, imagine
+from reverie.planning.imagine import ImagineConfig, Trust, imagine
 from tests.support.classic import make_classic_world
 from tests.support.dreams import make_batch, random_frames, seeded
 
@@ -80,3 +83,57 @@ def test_sharing_noise_between_candidates_makes_their_comparison_steadier() -> N
         for kind in (True, False)
     }
     assert spread[True] < spread[False]
+
+
+def doubt_of_speed(world: object, step: StepContext) -> torch.Tensor:
+    """Some doubt that differs from row to row and step to step."""
+    return 4 * (step.after.latent - step.before.latent).flatten(1).norm(dim=1) - 6
+
+
+def test_full_trust_changes_no_bit_and_doubt_only_takes() -> None:
+    world, starts, config, parameters = make()
+    dream = ImagineConfig(horizon=6)
+    plain = imagine(world, starts, config, parameters, dream, seeded(5)).returns
+    sure = Trust(doubt=lambda _, step: torch.full((len(step.action),), -100.0), usual=1.0)
+    trusted = imagine(world, starts, config, parameters, dream, seeded(5), trust=sure).returns
+    assert torch.equal(trusted, plain)
+    always_paying(world)
+    whole = imagine(world, starts, config, parameters, dream, seeded(5)).returns
+    doubted = imagine(
+        world, starts, config, parameters, dream, seeded(5), trust=Trust(doubt=doubt_of_speed)
+    ).returns
+    assert (doubted <= whole).all() and (doubted < whole - 0.1).any()
+
+
+def test_rewards_shifted_by_a_constant_leave_the_ranking_of_equally_long_dreams() -> None:
+    world, starts, config, parameters = make()
+    dream = ImagineConfig(horizon=6, ends=False)
+    returns = []
+    for shift in (0.0, -3.0):
+        assert world.rnn.reward is not None
+        world.rnn.reward.bias.fill_(shift)
+        trust = Trust(doubt=doubt_of_speed, reward_floor=shift - 1)
+        found = imagine(world, starts, config, parameters, dream, seeded(5), trust=trust)
+        returns.append(found.returns)
+    # A weighted fine would pay for drifting; relative to the floor it does not.
+    assert_close(returns[1], returns[0] - 6 * 3.0)
+
+
+def test_a_step_that_is_trusted_again_stays_weighted_by_the_worst_before() -> None:
+    world, starts, _, _ = make()
+    trust = Trust(doubt=lambda _, step: step.action[:, 0])
+    steps = []
+    for lane in (1.0, -1.0):
+        action = torch.full((ROWS, 3), lane)
+        after, prediction = world.step(starts, action, world.draw_noise(ROWS, seeded()))
+        steps.append(StepContext(before=starts, action=action, prediction=prediction, after=after))
+    doubtful, calm = steps
+    worse = trust.weigh(world, doubtful, torch.ones(ROWS))
+    assert ((worse > 0.5) & (worse < 0.6)).all()
+    assert torch.equal(trust.weigh(world, calm, worse), worse)
+    assert torch.equal(trust.weigh(world, calm, torch.ones(ROWS)), torch.ones(ROWS))
+
+
+def test_a_usual_confidence_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"lies in \(0, 1\], got 0"):
+        Trust(doubt=doubt_of_speed, usual=0.0)
