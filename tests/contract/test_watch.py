@@ -20,7 +20,7 @@ from reverie.hallucination.features import (
     step_features,
 )
 from reverie.hallucination.gauges import make_gauge
-from reverie.hallucination.watch import SIGNALS, Watch
+from reverie.hallucination.watch import NUM_TWINS, SIGNALS, Watch
 from reverie.models.api import StepContext, WorldModel
 from tests.support.small_world import SIDE_PX, make_small_world
 from tests.support.worlds import (
@@ -120,7 +120,7 @@ def test_a_watch_forks_and_selects_like_its_dream() -> None:
     for name, values in seen.items():
         torch.testing.assert_close(values[0::2], values[1::2], msg=name)
     kept = next_watch.select([4, 0])
-    assert torch.equal(kept.context, watch.context[[2, 0]]) and kept.twin.num_rows == 2
+    assert torch.equal(kept.context, watch.context[[2, 0]]) and kept.twins.num_rows == 2 * NUM_TWINS
 
 
 def test_a_world_that_ignores_noise_and_actions_shows_it() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from reverie.evaluate.watched import WatchedDreams, join_watched
-from reverie.hallucination.watch import SIGNALS
+from reverie.hallucination.watch import NUM_TWINS, SIGNALS
 
 TASKS = ("easy", "hard", "noisy")
 HORIZON = 24
@@ -35,5 +35,6 @@ def _make_task(seed: int, task: str, rows: int) -> WatchedDreams:
         ceiling=np.full((rows, HORIZON), 0.001),
         actions=rng.uniform(-1, 1, (rows, HORIZON, 2)).astype(np.float32),
         dreamed=rng.normal(size=(rows, HORIZON, 2, 3)).astype(np.float32),
+        twins=rng.normal(size=(rows, HORIZON, NUM_TWINS, 2, 3)).astype(np.float16),
         true=rng.normal(size=(rows, HORIZON + 8, 2, 3)).astype(np.float32),
     )

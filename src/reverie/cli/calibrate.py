@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich import box
@@ -14,13 +15,25 @@ from reverie.core.files import write_json
 from reverie.core.registry import require_extra
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """What is fitted, to how much."""
+
+    episodes: int = 10
+    """Episodes per task and behaviour (noise, mixed) to fit on, two dreams each."""
+    test_episodes: int = 7
+    """Other episodes per task and behaviour to judge on."""
+    verifier: bool = False
+    """Also train a verifier (is this transition real or imagined?), judge it, and let the
+    probability look at it if that helps on tasks left out of the fit."""
+
+
 def calibrate(
     model: tyro.conf.Positional[str] = "pocket",
     /,
     *,
     tasks: tuple[str, ...] = (),
-    episodes: int = 10,
-    test_episodes: int = 7,
+    material: Annotated[Material, tyro.conf.OmitArgPrefixes] = Material(),  # noqa: B008
     out: Path = Path("runs/calibration"),
     json: Path | None = None,
     workers: int = 2,
@@ -37,14 +50,14 @@ def calibrate(
     Args:
         model: Name of a shipped model, or the path of a model folder.
         tasks: Tasks to fit on; all of the model's by default.
-        episodes: Episodes per task and behaviour (noise, mixed) to fit on, two dreams each.
-        test_episodes: Other episodes per task and behaviour to judge on.
+        material: How many episodes, and whether a verifier is trained.
         out: Folder for the dreams, the numbers and the report.
         json: Also write the numbers to this file.
         workers: Processes.
         save: Write the calibration into the model's folder; otherwise into OUT.
     """
     from reverie.evaluate.evaluation import plain
+    from reverie.hallucination.verifier_training import VerifierTraining
     from reverie.models.load import resolve_model
     from reverie.recipes.calibration import calibration_run, report_calibration, run_calibration
 
@@ -56,9 +69,10 @@ def calibrate(
         folder,
         out,
         tasks=tasks,
-        episodes=(episodes, test_episodes),
+        episodes=(material.episodes, material.test_episodes),
         num_workers=workers,
         saves=save,
+        verifier=VerifierTraining() if material.verifier else None,
     )
     with console.status(f"dreaming with {folder.name}") as status:
         result = run_calibration(run, on_dreams=lambda task, _: status.update(f"watched {task}"))

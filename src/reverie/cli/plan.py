@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich import box
@@ -28,12 +28,25 @@ class PlanMachine:
     """cpu, or cuda: each process then puts its copy of the model on the GPU."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanPlay:
+    """What is played."""
+
+    episodes: int = 10
+    """Episodes per task."""
+    seed: int = 0
+    """Of the starts; another one gives other episodes."""
+    cautious: Literal["price", "survival", "stop"] | None = None
+    """Doubt the dream, with the model's calibrated probability that it goes wrong: pay for it
+    (price), trust each reward as far as the dream survives (survival), or end a dream at two
+    flagged steps in a row (stop). --set caution.beta=3 caution.predictor=u_f … says more."""
+
+
 def plan(
     *,
     task: tuple[str, ...] = (),
     model: str = "pocket",
-    episodes: int = 10,
-    seed: int = 0,
+    play: Annotated[PlanPlay, tyro.conf.OmitArgPrefixes] = PlanPlay(),  # noqa: B008
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
     out: Path = Path("runs/plan"),
     json: Path | None = None,
@@ -50,8 +63,7 @@ def plan(
     Args:
         task: Tasks to play; all of the model's by default.
         model: Name of a shipped model, or the path of a model folder.
-        episodes: Episodes per task.
-        seed: Of the starts; another one gives other episodes.
+        play: How many episodes from which starts, and how cautiously.
         settings: Fields of the order to change, by dotted path: plan.horizon, plan.num_executed,
             plan.hold, plan.optimiser (cem, icem, mppi, cma-es), plan.num_dreams,
             plan.search.num_candidates, plan.search.num_iterations, num_flow_steps, max_steps …
@@ -61,12 +73,16 @@ def plan(
     """
     from reverie.models.load import read_manifest, resolve_model
     from reverie.recipes.base import override
+    from reverie.recipes.caution import Caution
     from reverie.recipes.planning import PlanningOrder
 
     folder = resolve_model(model)
     order = override(
         PlanningOrder(
-            tasks=task or read_manifest(folder).dynamics.tasks, num_episodes=episodes, seed=seed
+            tasks=task or read_manifest(folder).dynamics.tasks,
+            num_episodes=play.episodes,
+            seed=play.seed,
+            caution=Caution(kind=play.cautious or "none"),
         ),
         parse_settings(settings),
     )

@@ -22,6 +22,7 @@ from reverie.evaluate.watched import GAIN_STEPS, WatchedDreams
 from reverie.hallucination.calibrate import (
     AHEAD,
     FORMAT_VERSION,
+    STRENGTHS,
     Calibration,
     CalibrationSetup,
     domain_of,
@@ -30,6 +31,7 @@ from reverie.hallucination.calibrate import (
     fit_logistic,
     fit_weights,
     good_scores,
+    left_out_loss,
     rate_key,
 )
 from reverie.hallucination.conformal import (
@@ -50,8 +52,18 @@ RATES = (0.01, 0.05, 0.1, 0.2)
 ALPHA = 0.05
 """The rate that is judged."""
 NOVELTY = ("knn_global", "knn_local")
+GAINS = (
+    *("expected_gain", "twin_gain", "twin_worst", "raw_gain", "raw_total", "still_total"),
+    *("hindcast_gain", "step"),
+)
+"""What the gain would be if the twins were the truth, and what it was a moment ago."""
+SCENE = ("ceiling", "context_motion", "slowing", "outlier", "u_r", "m")
+PROBABILITY = "probability"
+OPTIONS: tuple[tuple[str, ...], ...] = (GAINS, (*GAINS, *SCENE), (*WATCHED, "knn_global"))
+"""Channels of the probability, of which tasks that were left out of the fit choose one."""
 CANDIDATES: Mapping[str, tuple[str, ...]] = {
-    "probability": (*WATCHED, "knn_global"),
+    PROBABILITY: GAINS,
+    "expected gains": ("raw_gain",),
     "published readings": PUBLISHED,
     "u_r": ("u_r",),
     "u_f": ("u_f",),
@@ -75,7 +87,11 @@ class FitOrder:
 
     setup: CalibrationSetup
     domains: Mapping[str, str]
-    channels: tuple[str, ...] = CANDIDATES["probability"]
+    channels: tuple[str, ...] = GAINS
+    options: tuple[tuple[str, ...], ...] = ()
+    """Sets of channels to choose from instead, by the loss on tasks left out of the fit."""
+    strengths: tuple[float, ...] = STRENGTHS
+    """Penalties to choose from in the same way."""
     rates: tuple[float, ...] = RATES
     seed: int = 0
     """Of the split by episode."""
@@ -137,9 +153,11 @@ def fit_calibration(dreams: WatchedDreams, order: FitOrder) -> Calibration:
         DataError: No dream diverges, or every one does.
     """
     parts = _split(dreams, order.seed)
-    features, labels = features_of(dreams, order.channels), steps_ahead(dreams)
+    labels = steps_ahead(dreams)
+    channels, strength = choose_map(dreams.select(np.flatnonzero(parts[0])), order)
+    features = features_of(dreams, channels)
     flat = features[parts[0]].reshape(-1, features.shape[2])
-    logistic = fit_logistic(flat, labels[parts[0]].reshape(-1), order.channels)
+    logistic = fit_logistic(flat, labels[parts[0]].reshape(-1), channels, strength=strength)
     logits = logistic.logit(features[parts[1]])
     of_row = np.asarray(domain_of(dreams.task, order.domains))
     calibration = Calibration(
@@ -173,6 +191,30 @@ def fit_calibration(dreams: WatchedDreams, order: FitOrder) -> Calibration:
             for rate in order.rates
         },
     )
+
+
+def choose_map(dreams: WatchedDreams, order: FitOrder) -> tuple[tuple[str, ...], float]:
+    """Choose channels and penalty by the loss on tasks (of one task: episodes) left out.
+
+    Args:
+        dreams: Those that the map will be fitted on, and no others.
+        order: What there is to choose from.
+    """
+    options = order.options or (order.channels,)
+    if len(options) == 1 and len(order.strengths) == 1:
+        return options[0], order.strengths[0]
+    names = np.array(dreams.task)
+    if len(set(dreams.task)) < 2:  # noqa: PLR2004 - one task has no other to be left out
+        names = (dreams.episode % 4).astype(str)
+    groups = np.repeat(names, dreams.horizon)
+    labels = steps_ahead(dreams).reshape(-1)
+    losses: dict[tuple[tuple[str, ...], float], float] = {}
+    for channels in options:
+        features = features_of(dreams, channels)
+        flat = features.reshape(-1, features.shape[2])
+        for strength in order.strengths:
+            losses[channels, strength] = left_out_loss(flat, labels, groups, strength=strength)
+    return min(losses, key=lambda pair: losses[pair])
 
 
 def _fit_instant(
@@ -310,14 +352,15 @@ def judge_candidates(
     Args:
         fit: Dreams to fit on.
         test: Dreams of other episodes.
-        order: As for one fit; its channels are replaced.
+        order: As for one fit; its channels are replaced, its options are the probability's.
         candidates: Name to channels.
         held_out: Task to family: each family is judged by a fit on all others. None fits once, on
             all tasks.
     """
     found: list[Judged] = []
     for name, channels in candidates.items():
-        mine = replace(order, channels=channels)
+        options = order.options if name == PROBABILITY else ()
+        mine = replace(order, channels=channels, options=options)
         if held_out is None:
             pair = apply_calibration(fit_calibration(fit, mine), test)
         else:

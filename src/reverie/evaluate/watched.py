@@ -7,7 +7,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from einops import rearrange
+from jaxtyping import Bool, Float, Float16, Float32, Int64
 
 from reverie.core.errors import DataError
 from reverie.core.files import atomic_path
@@ -15,7 +16,7 @@ from reverie.evaluate.clips import Clips
 from reverie.evaluate.metrics import ClipGains, step_gains
 from reverie.evaluate.reconstruction import Reconstruction
 from reverie.evaluate.rollout import ClipNoise, RolloutConfig, fit_config, measure_rollout
-from reverie.hallucination.watch import SIGNALS, Watch
+from reverie.hallucination.watch import NUM_TWINS, SIGNALS, Watch
 from reverie.models.api import StepContext, WorldModel
 
 GAIN_STEPS = 16
@@ -38,6 +39,8 @@ class WatchedDreams:
     actions: Float32[np.ndarray, "n t a"]
     dreamed: Float32[np.ndarray, "n t k d"]
     """Dreamed latents, in model units."""
+    twins: Float16[np.ndarray, "n t s k d"]
+    """Latents of the dreams beside the dream, the same actions under other noises."""
     true: Float32[np.ndarray, "n f k d"]
     """True latents, the context's first."""
 
@@ -91,7 +94,7 @@ class WatchedDreams:
 
 _ARRAYS = (
     *("episode", "dream", "still", "decoded_still", "ceiling"),
-    *("actions", "dreamed", "true"),
+    *("actions", "dreamed", "twins", "true"),
 )
 
 
@@ -140,7 +143,7 @@ def watch_clips(
     """
     config = fit_config(world, clips, config)
     until = config.num_frames
-    frames, latents = [], []
+    frames, latents, twins = [], [], []
     signals: dict[str, list[np.ndarray]] = {name: [] for name in SIGNALS}
     for rows, part in clips.parts(config.batch_rows):
         noises = ClipNoise.draw(world, rows, config.context, config.horizon, seed=config.seed)
@@ -149,6 +152,7 @@ def watch_clips(
         watch = Watch.begin(world, context, state)
         shown: list[torch.Tensor] = []
         dreamed: list[torch.Tensor] = []
+        beside: list[torch.Tensor] = []
         seen: list[dict[str, torch.Tensor]] = []
         for frame in range(config.context, until):
             action = part.prev_actions[:, frame].to(world.device)
@@ -157,10 +161,12 @@ def watch_clips(
             step = StepContext(before=before, action=action, prediction=prediction, after=state)
             watch, values = watch.observe(world, step)
             seen.append(values)
-            shown.append(world.decode(state))
+            shown.append(watch.picture)
             dreamed.append(prediction.latent)
+            beside.append(rearrange(watch.twins.latent, "(b s) k d -> b s k d", s=NUM_TWINS))
         frames.append(torch.stack(shown, dim=1).cpu().numpy())
         latents.append(torch.stack(dreamed, dim=1).float().cpu().numpy())
+        twins.append(torch.stack(beside, dim=1).half().cpu().numpy())
         for name in SIGNALS:
             columns = torch.stack([values[name] for values in seen], dim=1)
             signals[name].append(columns.double().cpu().numpy())
@@ -175,5 +181,6 @@ def watch_clips(
         ceiling=rollout.ceiling,
         actions=clips.batch.prev_actions[:, config.context : until].cpu().numpy(),
         dreamed=np.concatenate(latents),
+        twins=np.concatenate(twins),
         true=reconstruction.latents[:, :until].float().cpu().numpy(),
     )

@@ -5,6 +5,7 @@ readings, decibels of errors. Most channels also give their recent history: trai
 value so far, and slope.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ TRAILING_STEPS = 4
 SMALLEST = 1e-6
 """Readings and errors are raised to this before a logarithm."""
 
+_TO_DECIBEL = 10.0 / math.log(10.0)
+
 
 def _log(values: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     # clamp() would turn NaN into the limit on some devices; what is undefined stays undefined.
@@ -30,7 +33,7 @@ def _log(values: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
 
 
 def _decibel(error: Float[Tensor, " b"], signals: Signals) -> Float[Tensor, " b"]:
-    return 10.0 / torch.log(torch.tensor(10.0)) * _log(error + signals["ceiling_mse"])
+    return _TO_DECIBEL * _log(error + signals["ceiling_mse"])
 
 
 Channel = Callable[[Signals], Float[Tensor, " b"]]
@@ -53,13 +56,38 @@ CHANNELS: Mapping[str, Channel] = {
     "hindcast_gain": lambda s: (
         _decibel(s["hindcast_mse"], s) - _decibel(s["hindcast_still_mse"], s)
     ),
+    # The same with other truths: each twin, for the still frame as well as for the dream.
+    "twin_gain": lambda s: _decibel(s["twin_mse"], s) - _decibel(s["twin_still_mse"], s),
+    "twin_worst": lambda s: -s["twin_worst_db"],
+    "twin_spread": lambda s: _decibel(s["twin_spread_mse"], s),
+    "outlier": lambda s: _decibel(s["twin_mse"], s) - _decibel(s["twin_spread_mse"], s),
+    # A raw frame, repeated, carries no error of the tokenizer; the dream and its twins do.
+    "raw_gain": lambda s: (
+        _decibel(s["twin_mse"], s) - _TO_DECIBEL * _log(s["twin_raw_mse"] - s["ceiling_mse"])
+    ),
+    "frame_motion": lambda s: _decibel(s["frame_motion_mse"], s),
+    "context_motion": lambda s: _decibel(s["context_motion_mse"], s),
+    "slowing": lambda s: _decibel(s["context_motion_mse"], s) - _decibel(s["frame_motion_mse"], s),
     "knn_global": lambda s: _log(s["knn_global"]),
     "knn_local": lambda s: _log(s["knn_local"]),
     "verifier": lambda s: -s["verifier"],
 }
 """Larger is more suspicious wherever that is known. ``m/mean`` needs no channel of its own."""
 
-CONSTANT = ("step", "ceiling", "hindcast", "hindcast_gain")
+TOTALS: Mapping[str, tuple[Channel, Channel]] = {
+    # The rollout gain so far, with the twins as the truth.
+    "raw_total": (
+        lambda s: s["twin_mse"] + s["ceiling_mse"],
+        lambda s: (s["twin_raw_mse"] - s["ceiling_mse"]).clamp(min=SMALLEST),
+    ),
+    "still_total": (
+        lambda s: s["twin_mse"] + s["ceiling_mse"],
+        lambda s: s["twin_still_mse"] + s["ceiling_mse"],
+    ),
+}
+"""Two signals that are summed over the dream so far; the channel is their ratio in decibels."""
+
+CONSTANT = ("step", "ceiling", "hindcast", "hindcast_gain", "context_motion")
 """Channels whose history says nothing new."""
 HISTORY = ("mean", "max", "slope")
 MOTION_MEAN = "motion_mean"
@@ -71,6 +99,9 @@ WATCHED = (
     *PUBLISHED,
     *("consistency", "response", "action", "twin", "moved", "expected_gain"),
     *("ceiling", "hindcast", "hindcast_gain"),
+    *("twin_gain", "twin_worst", "twin_spread", "outlier", "raw_gain"),
+    *("frame_motion", "context_motion", "slowing"),
+    *("raw_total", "still_total"),
 )
 """All that needs neither training data nor a verifier."""
 
@@ -82,6 +113,9 @@ class FeatureState:
     recent: Mapping[str, tuple[Float[Tensor, " b"], ...]] = field(default_factory=dict)
     largest: Mapping[str, Float[Tensor, " b"]] = field(default_factory=dict)
     motion: RunningMotion | None = None
+    sums: Mapping[str, tuple[Float[Tensor, " b"], Float[Tensor, " b"]]] = field(
+        default_factory=dict
+    )
 
     def select(self, rows: Sequence[int]) -> "FeatureState":
         """Keep the given rows, in the given order."""
@@ -95,6 +129,7 @@ class FeatureState:
             },
             largest={name: values[index] for name, values in self.largest.items()},
             motion=motion,
+            sums={name: (one[index], two[index]) for name, (one, two) in self.sums.items()},
         )
 
 
@@ -106,7 +141,7 @@ def feature_names(channels: Sequence[str]) -> tuple[str, ...]:
     """
     names: list[str] = []
     for channel in channels:
-        known = (*CHANNELS, MOTION_MEAN)
+        known = (*CHANNELS, *TOTALS, MOTION_MEAN)
         if channel not in known:
             hint = f"Known channels: {', '.join(known)}"
             raise ConfigError(unknown_name_message("channel", channel, known, hint))
@@ -129,12 +164,19 @@ def step_features(
     columns: list[Float[Tensor, " b"]] = []
     recent: dict[str, tuple[Float[Tensor, " b"], ...]] = {}
     largest: dict[str, Float[Tensor, " b"]] = {}
+    sums: dict[str, tuple[Float[Tensor, " b"], Float[Tensor, " b"]]] = {}
     motion = state.motion
     for channel in channels:
         if channel == MOTION_MEAN:
             moved = signals["m"].double()
             motion = (motion or RunningMotion.start(len(moved))).update(moved)
             columns.append(_log(motion.value))
+            continue
+        if channel in TOTALS:
+            above, below = (part(signals).double() for part in TOTALS[channel])
+            before = state.sums.get(channel, (0.0, 0.0))
+            sums[channel] = (before[0] + above, before[1] + below)
+            columns.append(_TO_DECIBEL * (_log(sums[channel][0]) - _log(sums[channel][1])))
             continue
         value = CHANNELS[channel](signals).double()
         columns.append(value)
@@ -145,7 +187,7 @@ def step_features(
         top = torch.maximum(state.largest[channel], value) if channel in state.largest else value
         recent[channel], largest[channel] = kept, top
         columns += [mean, top, value - mean]
-    after = FeatureState(recent=recent, largest=largest, motion=motion)
+    after = FeatureState(recent=recent, largest=largest, motion=motion, sums=sums)
     return after, torch.stack(columns, dim=1)
 
 

@@ -1,7 +1,7 @@
 """Everything that can be seen, without truth, while a dream runs: one row of signals a step.
 
-A gauge sees one step. Some evidence needs more: the real context the dream began from, and a twin
-that dreams on beside it under other noise. ``Watch`` holds both and is a value like a rollout
+A gauge sees one step. Some evidence needs more: the real context the dream began from, and twins
+that dream on beside it under other noise. ``Watch`` holds both and is a value like a rollout
 state: ``observe`` returns the next one, and it forks with the dream.
 """
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -28,10 +29,16 @@ from reverie.models.api import StepContext, WorldModel
 SIGNALS = (
     *("u_r", "u_f", "u_s", "m", "consistency", "response", "action_size"),
     *("moved_mse", "twin_mse", "ceiling_mse", "hindcast_mse", "hindcast_still_mse", "step"),
+    *("twin_still_mse", "twin_raw_mse", "twin_spread_mse", "twin_worst_db"),
+    *("frame_motion_mse", "context_motion_mse"),
 )
 """What ``observe`` gives, by name; see the fields of ``Watch`` and ``_signals``."""
+NUM_TWINS = 3
+"""Dreams beside the dream, as samples of what could be true; side by side they cost one call."""
 HINDCAST_STEPS = 4
 """Real frames at the end of the context that the model has to predict from those before."""
+SMALLEST_MSE = 1e-6
+"""Added to both errors of a gain, as in the truth that it stands for."""
 SMALL_ACTION = 0.1
 """An action smaller than this (root mean square) is not flipped but exchanged for a large one."""
 LARGE_ACTION = 0.7
@@ -45,14 +52,19 @@ class Watch:
     """Latents of the real frames that the dream began from, in model units."""
     shown: UInt8[Tensor, "b h w 3"]
     """The last real frame as the tokenizer shows it."""
+    last_real: UInt8[Tensor, "b h w 3"]
+    picture: UInt8[Tensor, "b h w 3"]
+    """What was shown last: the dream's previous frame."""
+    context_motion_mse: Float[Tensor, " b"]
+    """Mean squared change from one real frame of the context to the next."""
     ceiling_mse: Float[Tensor, " b"]
     """Error of the tokenizer on the real context: what no dream can be better than."""
     hindcast_mse: Float[Tensor, " b"]
     """Error of a short dream inside the real context, where the truth is known."""
     hindcast_still_mse: Float[Tensor, " b"]
     """Error of a repeated decoded frame over the same frames."""
-    twin: Any
-    """Rollout state of a second dream from the same context under other noise."""
+    twins: Any
+    """Rollout state of ``NUM_TWINS`` dreams a row from the same context under other noises."""
     num_steps: int = 0
 
     @classmethod
@@ -74,13 +86,17 @@ class Watch:
         latents, _ = world.tokenizer.encode(context.frames)
         painted, _ = world.tokenizer.decode(latents)
         dreamed, still = _hindcast(world, context, painted)
+        shown = world.decode(state)
         return cls(
             context=latents,
-            shown=world.decode(state),
+            shown=shown,
+            last_real=context.frames[:, -1],
+            picture=shown,
+            context_motion_mse=_motion_mse(context.frames),
             ceiling_mse=frame_mse(painted, context.frames).mean(dim=1),
             hindcast_mse=dreamed,
             hindcast_still_mse=still,
-            twin=state.fork(1),
+            twins=state.fork(NUM_TWINS),
         )
 
     @torch.no_grad()
@@ -89,48 +105,85 @@ class Watch:
     ) -> tuple["Watch", dict[str, Float[Tensor, " b"]]]:
         """Take in one dreamed step; return the next watch and the signals of the step.
 
-        Neither the dream's state nor its later steps are changed. Costs three more dreamed rows.
+        Neither the dream's state nor its later steps are changed. Costs ``NUM_TWINS`` + 2 more
+        dreamed rows.
         """
-        frame_index = step.before.num_frames
-        rows = step.before.num_rows
         noise = probe_noise(
-            world, frame_index=frame_index, num_rows=rows, num_seeds=1, purpose="twin"
+            world,
+            frame_index=step.before.num_frames,
+            num_rows=step.before.num_rows,
+            num_seeds=NUM_TWINS,
+            purpose="twin",
         )
-        twin, _ = world.step(self.twin, step.action, noise)
+        twins, _ = world.step(self.twins, step.action.repeat_interleave(NUM_TWINS, dim=0), noise)
         picture = world.decode(step.after)
         seen = {
             **_step_signals(world, step),
             "consistency": context_consistency(step.prediction.latent, self.context)
             * world.latent_spec.scale,
             "moved_mse": frame_mse(picture, self.shown),
-            "twin_mse": frame_mse(picture, world.decode(twin)),
+            **self._twin_signals(picture, world.decode(twins)),
+            "frame_motion_mse": frame_mse(picture, self.picture),
+            "context_motion_mse": self.context_motion_mse,
             "ceiling_mse": self.ceiling_mse,
             "hindcast_mse": self.hindcast_mse,
             "hindcast_still_mse": self.hindcast_still_mse,
             "step": torch.full_like(self.ceiling_mse, self.num_steps + 1),
         }
-        after = replace(self, twin=twin, num_steps=self.num_steps + 1)
+        after = replace(self, twins=twins, picture=picture, num_steps=self.num_steps + 1)
         return after, {name: seen[name] for name in SIGNALS}
+
+    def _twin_signals(
+        self, picture: UInt8[Tensor, "b h w 3"], twins: UInt8[Tensor, "bs h w 3"]
+    ) -> dict[str, Float[Tensor, " b"]]:
+        """Take each twin for the truth: what would the dream err, and what the still frame?"""
+        others = rearrange(twins, "(b s) h w c -> b s h w c", s=NUM_TWINS)
+        of_dream = frame_mse(picture[:, None].expand_as(others), others)
+        of_still = frame_mse(self.shown[:, None].expand_as(others), others)
+        of_raw = frame_mse(self.last_real[:, None].expand_as(others), others)
+        apart = frame_mse(others, others.roll(1, dims=1))
+        floor = self.ceiling_mse[:, None] + SMALLEST_MSE
+        gains = 10.0 * torch.log10((of_still + floor) / (of_dream + floor))
+        return {
+            "twin_mse": of_dream.mean(dim=1),
+            "twin_still_mse": of_still.mean(dim=1),
+            "twin_raw_mse": of_raw.mean(dim=1),
+            "twin_spread_mse": apart.mean(dim=1),
+            "twin_worst_db": gains.min(dim=1).values,
+        }
 
     def fork(self, num_copies: int) -> "Watch":
         """Repeat every row ``num_copies`` times, as a rollout state does."""
         rows = [row for row in range(len(self.ceiling_mse)) for _ in range(num_copies)]
-        return self._pick(rows, self.twin.fork(num_copies))
+        # Twins of one row lie side by side, so copying row by row keeps them together.
+        return self._pick(rows, self.twins.select(_twin_rows(rows)))
 
     def select(self, rows: list[int]) -> "Watch":
         """Keep the given rows, in the given order."""
-        return self._pick(rows, self.twin.select(rows))
+        return self._pick(rows, self.twins.select(_twin_rows(rows)))
 
-    def _pick(self, rows: list[int], twin: Any) -> "Watch":
+    def _pick(self, rows: list[int], twins: Any) -> "Watch":
         return replace(
             self,
             context=self.context[rows],
             shown=self.shown[rows],
+            last_real=self.last_real[rows],
+            picture=self.picture[rows],
+            context_motion_mse=self.context_motion_mse[rows],
             ceiling_mse=self.ceiling_mse[rows],
             hindcast_mse=self.hindcast_mse[rows],
             hindcast_still_mse=self.hindcast_still_mse[rows],
-            twin=twin,
+            twins=twins,
         )
+
+
+def _twin_rows(rows: list[int]) -> list[int]:
+    return [row * NUM_TWINS + twin for row in rows for twin in range(NUM_TWINS)]
+
+
+def _motion_mse(frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, " b"]:
+    """Return the mean squared change from frame to frame; NaN for a single frame."""
+    return frame_mse(frames[:, 1:], frames[:, :-1]).mean(dim=1)
 
 
 def frame_mse(

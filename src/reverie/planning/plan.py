@@ -41,6 +41,9 @@ class PlanConfig:
     """Dreams per candidate, each under its own noise; their values are averaged."""
     num_finalists: int = 4
     """Candidates that are rescored with fresh noise in the end; 1 trusts the luckiest score."""
+    tries_noop: bool = True
+    """Doing nothing is a candidate. A model that has seen experts stand still only where they had
+    arrived may believe that who stands still has arrived; then this is to be switched off."""
     is_warm: bool = True
     """Start from the part of the last plan that was not executed."""
 
@@ -120,7 +123,7 @@ def plan(
         action: Of the task: width and kind.
         rng: Draws candidates and noises.
         warm: Where to start, such as the last plan's ``next_start.after(num_executed)``.
-        proposals: Sequences to try besides; doing nothing is always tried.
+        proposals: Sequences to try besides.
 
     Raises:
         ShapeError: A gauge read something that is not a number.
@@ -134,13 +137,15 @@ def plan(
         first = SearchStart(warm.mean, first.std)
     optimiser = make_optimiser(config.optimiser, first, config.search)
     noises = judge.draw(rng)
-    seen = [judge.noop()]
-    values = [judge.values(seen[0], noises)]
+    seen = [judge.noop()] if config.tries_noop else []
+    values = [judge.values(candidates, noises) for candidates in seen]
     for iteration in range(config.search.num_iterations):
         candidates = optimiser.ask(rng)
         if iteration == 0:
-            extra = _knots(proposals, world, state, config, rng)
-            candidates = _with_guests(candidates, torch.cat([first.mean[None], *extra]))
+            # A search that begins cold is centred on doing nothing.
+            centre = [first.mean[None]] if config.tries_noop or first.mean.any() else []
+            guests = [*centre, *_knots(proposals, world, state, config, rng)]
+            candidates = _with_guests(candidates, guests)
         value = judge.values(candidates, noises)
         optimiser.tell(candidates, value)
         seen.append(candidates)
@@ -276,8 +281,10 @@ def _knots(
 
 
 def _with_guests(
-    candidates: Float[Tensor, "k n a"], guests: Float[Tensor, "g n a"]
+    candidates: Float[Tensor, "k n a"], guests: list[Tensor]
 ) -> Float[Tensor, "k n a"]:
     """Replace the last candidates; at most half of them."""
-    invited = guests[: len(candidates) // 2].to(candidates)
+    if not guests:
+        return candidates
+    invited = torch.cat(guests)[: len(candidates) // 2].to(candidates)
     return torch.cat([candidates[: len(candidates) - len(invited)], invited])

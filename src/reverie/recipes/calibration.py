@@ -20,6 +20,8 @@ from reverie.evaluate.calibration_report import write_calibration_report
 from reverie.evaluate.clips import cut_clips
 from reverie.evaluate.detection import (
     ALPHA,
+    CANDIDATES,
+    OPTIONS,
     FitOrder,
     Judged,
     apply_calibration,
@@ -38,12 +40,16 @@ from reverie.evaluate.watched import WatchedDreams, join_watched, load_watched, 
 from reverie.hallucination.calibrate import CONTEXT, Calibration, calibration_setup
 from reverie.hallucination.novelty import NoveltyBank
 from reverie.hallucination.thresholds import checkpoint_digest
+from reverie.hallucination.verifier import save_verifier
+from reverie.hallucination.verifier_training import VerifierTraining
 from reverie.models.api import WorldModel
 from reverie.models.load import load_world_model
 from reverie.recipes.evaluation import choose_tasks
+from reverie.recipes.verifier import SIGNAL, fit_verifier, judge_verifier
 
 FIT_SERIES = "calibration"
 TEST_SERIES = "calibration-test"
+WITH_VERIFIER = tuple((*channels, SIGNAL) for channels in OPTIONS[:2])
 PUBLISHED_SINGLE = ("u_r and motion", "u_f and motion", "u_s and motion", "u_r", "u_f", "u_s")
 """Candidates that use one published predictor, raw or with motion."""
 
@@ -88,6 +94,9 @@ class CalibrationRun:
     num_workers: int = 2
     saves: bool = True
     """Write the calibration into the model's folder; otherwise only into ``out``."""
+    verifier: VerifierTraining | None = None
+    """Also train a verifier, and let the probability look at it if that helps on tasks left
+    out of the fit."""
 
 
 def calibration_run(
@@ -98,6 +107,7 @@ def calibration_run(
     episodes: tuple[int, int] = (10, 7),
     num_workers: int = 2,
     saves: bool = True,
+    verifier: VerifierTraining | None = None,
 ) -> CalibrationRun:
     """Order a calibration with as many episodes per task and behaviour to fit and to judge on."""
     return CalibrationRun(
@@ -107,6 +117,7 @@ def calibration_run(
         test=DreamOrder(tasks=tasks, series=TEST_SERIES, episodes_per_behaviour=episodes[1]),
         num_workers=num_workers,
         saves=saves,
+        verifier=verifier,
     )
 
 
@@ -212,15 +223,24 @@ def run_calibration(run: CalibrationRun, *, on_dreams: OnDreams | None = None) -
     bank = build_bank(fit, num_per_task=run.bank_per_task)
     fit = with_novelty(fit, bank, excludes_own=True)
     test = with_novelty(test, bank, excludes_own=False)
-    world = load_world_model(run.model)
+    world, checkpoint = load_world_model(run.model), checkpoint_digest(run.model)
+    trained = None
+    if run.verifier is not None:
+        trained = fit_verifier(world, fit, test, run.verifier)
+        fit, test = trained.fit, trained.test
     order = FitOrder(
-        setup=calibration_setup(checkpoint_digest(run.model), world),
+        setup=calibration_setup(checkpoint, world),
         domains=domains_of(tuple(set(fit.task))),
+        options=OPTIONS if trained is None else (*OPTIONS, *WITH_VERIFIER),
     )
     calibration = _described(fit_calibration(fit, order), run)
-    judged = judge_candidates(fit, test, order)
+    candidates = CANDIDATES if trained is None else {**CANDIDATES, SIGNAL: (SIGNAL,)}
+    judged = judge_candidates(fit, test, order, candidates)
     numbers = calibration_numbers(calibration, judged, test)
     target = run.model if run.saves else run.out
+    if trained is not None:
+        numbers[SIGNAL] = judge_verifier(trained.verifier, test)
+        save_verifier(trained.verifier, target, checkpoint=checkpoint)
     calibration.save(target)
     bank.save(target)
     write_json(run.out / "calibration-report.json", plain(numbers))

@@ -15,6 +15,7 @@ from reverie.core.files import write_bytes, write_json
 from reverie.core.seeds import numpy_rng
 from reverie.evaluate.detection import (
     CANDIDATES,
+    OPTIONS,
     FitOrder,
     Judged,
     judge_candidates,
@@ -93,7 +94,7 @@ def judge_unseen(result: CalibrationResult) -> list[Judged]:
     if len(set(families.values())) < 2:  # noqa: PLR2004
         return []
     calibration = result.calibration
-    order = FitOrder(setup=calibration.setup, domains=calibration.domains)
+    order = FitOrder(setup=calibration.setup, domains=calibration.domains, options=OPTIONS)
     # The distance within the own task is unknown for an unseen one.
     candidates = {name: x for name, x in CANDIDATES.items() if "knn_local" not in x}
     return judge_candidates(result.fit, result.test, order, candidates, held_out=families)

@@ -18,6 +18,7 @@ from reverie.hallucination import normalise
 from reverie.hallucination.calibrate import FILE_NAME as CALIBRATION_FILE
 from reverie.hallucination.calibrate import calibration_setup, load_calibration
 from reverie.hallucination.gauges import PAGE_GAUGES, ReadingSet
+from reverie.hallucination.monitor import VERIFIER
 from reverie.hallucination.novelty import load_bank
 from reverie.hallucination.thresholds import (
     TaskThresholds,
@@ -26,6 +27,7 @@ from reverie.hallucination.thresholds import (
     load_thresholds,
     reading_setup,
 )
+from reverie.hallucination.verifier import load_verifier
 from reverie.models.api import StepContext, WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.families import load_any_world
@@ -76,8 +78,12 @@ def load_show(folder: Path) -> Show:
     if not (folder / CALIBRATION_FILE).exists():
         # Optional: the page then shows readings and their limits alone.
         return show
-    calibration = load_calibration(folder, calibration_setup(checkpoint_digest(folder), world))
-    return replace(show, calibration=calibration, bank=load_bank(folder))
+    checkpoint = checkpoint_digest(folder)
+    calibration = load_calibration(folder, calibration_setup(checkpoint, world))
+    verifier = None
+    if VERIFIER in calibration.channels:
+        verifier = load_verifier(folder, checkpoint=checkpoint)
+    return replace(show, calibration=calibration, bank=load_bank(folder), verifier=verifier)
 
 
 def make_show(

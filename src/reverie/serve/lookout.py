@@ -52,7 +52,12 @@ class Lookout:
         self._monitor: Monitor | None = None
         if show.calibration is not None:
             self._monitor = Monitor.begin(
-                show.world, context, state, calibration=show.calibration, bank=show.bank
+                show.world,
+                context,
+                state,
+                calibration=show.calibration,
+                bank=show.bank,
+                verifier=show.verifier,
             )
 
     def look(

@@ -12,6 +12,7 @@ from reverie.envs.spec import TaskSpec
 from reverie.hallucination.calibrate import Calibration
 from reverie.hallucination.novelty import NoveltyBank
 from reverie.hallucination.thresholds import Limit
+from reverie.hallucination.verifier import Verifier
 from reverie.models.api import StepContext, WorldModel
 from reverie.serve.keys import key_bindings
 from reverie.serve.protocol import ModelCard, TaskCard
@@ -50,6 +51,8 @@ class Show:
     """Turns readings into a probability; None until ``reverie calibrate`` has fitted one."""
     bank: NoveltyBank | None = None
     """Known frames, for calibrations that look at novelty."""
+    verifier: Verifier | None = None
+    """A learned gauge, for calibrations that look at it."""
     notice: str | None = None
     """What a person should know about this model before playing it."""
     doubts: Mapping[str, str] = field(default_factory=dict)

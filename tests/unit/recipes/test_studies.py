@@ -52,7 +52,7 @@ def give_limits(folder: Path, yellow: float, red: float) -> None:
 def test_a_dream_that_is_red_everywhere_makes_caution_abstain_and_a_green_one_does_not(
     model: Path, tmp_path: Path
 ) -> None:
-    variants = {"plain": Caution(), "price 1": Caution(kind="price")}
+    variants = {"plain": Caution(), "price 1": Caution(kind="price", predictor="u_f")}
     study = CautiousStudy(planning=ORDER, variants=variants)
     give_limits(model, -2.0, -1.0)
     red = study_cautious(model, study, tmp_path / "red", num_workers=1)["rows"]
@@ -69,7 +69,7 @@ def test_a_dream_that_is_red_everywhere_makes_caution_abstain_and_a_green_one_do
 
 def test_caution_without_limits_of_this_very_model_is_refused(model: Path) -> None:
     world = load_world_model(model)
-    cautious = Caution(kind="survival")
+    cautious = Caution(kind="survival", predictor="u_f")
     with pytest.raises(DataError, match="has no limits for readings"):
         make_objective(model, world, KNOWN_TASK, cautious, 1.0)
     give_limits(model, 0.1, 0.2)
@@ -78,7 +78,9 @@ def test_caution_without_limits_of_this_very_model_is_refused(model: Path) -> No
     world.num_flow_steps = 2
     with pytest.raises(CheckpointError, match="Limits do not carry over"):
         make_objective(model, world, KNOWN_TASK, cautious, 1.0)
-    with pytest.raises(ConfigError, match="needs one of u_r, u_f, u_s and a beta of at least 0"):
+    with pytest.raises(
+        ConfigError, match="one of probability, u_r, u_f, u_s and a beta of at least 0"
+    ):
         Caution(beta=-1.0)
     with pytest.raises(ConfigError, match="needs the variant 'plain'"):
         CautiousStudy(planning=ORDER, variants={})
