@@ -148,7 +148,12 @@ class Calibration:
             features: In the order of ``feature_names(self.channels)``.
             tasks: One a dream; only chooses the domain's isotonic map.
         """
-        logits = self.logistic.logit(features)
+        return self.from_logits(self.logistic.logit(features), tasks)
+
+    def from_logits(
+        self, logits: Float[np.ndarray, "n *t"], tasks: Sequence[str]
+    ) -> Float[np.ndarray, "n *t"]:
+        """Return the probability of logits, through the curve of each task's domain."""
         found = np.empty_like(logits)
         for row, task in enumerate(tasks):
             curve = self.isotonic_by_domain.get(self.domains.get(task, ""), self.isotonic)
@@ -233,7 +238,8 @@ class Weights:
 
     def logit(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
         """Return the logit of each row."""
-        return (features - self.mean) / self.std @ self.weights + self.bias
+        standard: Float[np.ndarray, "n f"] = (features - self.mean) / self.std
+        return standard @ self.weights + self.bias
 
 
 def left_out_loss(
@@ -260,9 +266,9 @@ def left_out_loss(
         if not mine.any() or len(np.unique(labels[rest])) < 2:
             continue
         fitted = fit_weights(features[rest], labels[rest], strength=strength)
-        # log(1 + exp(-z)) of the true side, without overflow.
-        signed = np.where(labels[mine] > 0, 1.0, -1.0) * fitted.logit(features[mine])
-        losses.append(float(np.logaddexp(0.0, -signed).mean()))
+        # log(1 + exp(z)) of the other side, without overflow.
+        wrong = np.where(labels[mine] > 0, -1.0, 1.0) * fitted.logit(features[mine])
+        losses.append(float(np.logaddexp(0.0, wrong).mean()))
     return float(np.mean(losses)) if losses else math.inf
 
 

@@ -161,15 +161,12 @@ def lead_times(
     return onset - flag
 
 
-def split_thirds(
-    episodes: Int64[np.ndarray, " n"], rng: np.random.Generator
-) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Split by episode: half to fit, a quarter for the isotonic map, a quarter for thresholds.
+def deal_folds(
+    episodes: Int64[np.ndarray, " n"], num_folds: int, rng: np.random.Generator
+) -> Int64[np.ndarray, " n"]:
+    """Return the fold of every dream; dreams of one episode are alike and share theirs.
 
-    Dreams of one episode are alike; one that is seen on two sides would flatter the map.
+    One that is seen on two sides would flatter the map.
     """
-    unique = rng.permutation(np.unique(episodes))
-    half, three_quarters = len(unique) // 2, (3 * len(unique)) // 4
-    parts = (unique[:half], unique[half:three_quarters], unique[three_quarters:])
-    fit, isotonic, conformal = (np.isin(episodes, part) for part in parts)
-    return fit, isotonic, conformal
+    unique, place = np.unique(episodes, return_inverse=True)
+    return (rng.permutation(len(unique)) % num_folds)[place.reshape(-1)]

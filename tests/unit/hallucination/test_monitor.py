@@ -24,7 +24,9 @@ from reverie.hallucination.heat import (
 )
 from reverie.hallucination.instant import probability_gauge
 from reverie.hallucination.monitor import Monitor
+from reverie.hallucination.verifier import Verifier, VerifierConfig
 from reverie.models.api import Noise, StepContext
+from reverie.recipes.verifier import read_verifier
 from tests.support.worlds import (
     SIDE_PX,
     PixelTokenizer,
@@ -156,6 +158,43 @@ def test_a_calibration_with_novelty_needs_its_bank(calibration: Calibration) -> 
     state = world.start(batch.slice_time(0, 8), torch.zeros(1, 8, SIDE_PX**2, 3))
     with pytest.raises(DataError, match="has no bank of them"):
         Monitor.begin(world, batch.slice_time(0, 8), state, calibration=novel)  # type: ignore[arg-type]
+
+
+def test_the_monitor_reads_the_verifier_as_it_was_read_offline() -> None:
+    config = VerifierConfig(num_tokens=SIDE_PX**2, num_channels=3, action_width=3, width=8, depth=1)
+    torch.manual_seed(0)
+    verifier = Verifier(config).eval().requires_grad_(False)
+    dreams = dream(half_rule(TELEPORT_AT), range(24))
+    seen = {**dreams.signals, "verifier": read_verifier(verifier, dreams)}
+    good = np.where(np.arange(24)[:, None] % 2, dreams.dream, 0.0)
+    dreams = replace(dreams, signals=seen, episode=np.arange(24), dream=good)
+    learned = fit_calibration(dreams, FitOrder(setup=SETUP, domains={}, channels=("verifier",)))
+    offline, _ = apply_calibration(learned, dreams)
+    clips = cut_clips(
+        [half_episode(seed) for seed in range(24)],
+        action_width=3,
+        num_per_episode=1,
+        num_frames=8 + HORIZON,
+    )
+    world = RuleWorld(half_rule(TELEPORT_AT), tokenizer=PixelTokenizer())
+    context = clips.batch.slice_time(0, 8)
+    noises = ClipNoise.draw(world, list(range(24)), 8, HORIZON, seed=0)  # type: ignore[arg-type]
+    state = world.start(context, noises.context)
+    with pytest.raises(DataError, match="looks at a verifier, and the model has none"):
+        Monitor.begin(world, context, state, calibration=learned)  # type: ignore[arg-type]
+    monitor = Monitor.begin(
+        world,  # type: ignore[arg-type]
+        context,
+        state,
+        calibration=learned,
+        verifier=verifier,
+    )
+    for index in range(6):
+        before, action = state, clips.batch.prev_actions[:, 8 + index]
+        state, prediction = world.step(before, action, noises.steps[index])
+        step = StepContext(before=before, action=action, prediction=prediction, after=state)
+        monitor, verdict = monitor.observe(world, step)  # type: ignore[arg-type]
+        assert np.allclose(verdict.probability, offline[:, index], atol=1e-5)
 
 
 def test_the_gauge_of_a_single_step_ranks_like_its_readings(calibration: Calibration) -> None:

@@ -60,6 +60,14 @@ def test_every_optimiser_plans_towards_the_gauge(name: str) -> None:
     assert found.beats_noop
 
 
+def test_doing_nothing_wins_only_where_it_may_be_tried() -> None:
+    def stillness(world: Any, context: Any) -> Tensor:
+        return -context.action.abs().sum(dim=1)
+
+    assert not decide(stillness).actions.any()
+    assert decide(stillness, replace(SMALL, tries_noop=False)).actions.any()
+
+
 def test_the_same_seed_makes_the_same_plan() -> None:
     plans = [decide(first_lane, rule=noisy_rule, seed=seed) for seed in (1, 1, 2)]
     assert torch.equal(plans[0].actions, plans[1].actions) and plans[0].value == plans[1].value
