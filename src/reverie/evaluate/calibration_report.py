@@ -21,8 +21,8 @@ _DASH = "–"
 _TEXT_TABLE = (
     "Every candidate goes through the same pipeline: standardised logistic regression, isotonic "
     "regression and thresholds, each dream read by a map that did not see its episode; judged on "
-    "other seeds. ECE: calibration error over 15 equal-count bins. AUROC step: telling steps before a "
-    "divergence within 8 frames. Within: mean over tasks of the clip's AUROC for rollout "
+    "other seeds. ECE: calibration error over 15 equal-count bins. AUROC step: telling steps "
+    "before a divergence within 8 frames. Within: mean over tasks of the clip's AUROC for rollout "
     "gain ≤ 0 dB, and of its rank correlation with the gain."
 )
 _TEXT_RELIABILITY = (
