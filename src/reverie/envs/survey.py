@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 Status = Literal["ok", "failed", "needs asset", "needs extra", "needs driver"]
 GROUP_SIZE = 8
 """Tasks of one simulator that one process runs; then its memory goes back to the system."""
-GALLERY_STEPS = 12
+GALLERY_STEPS = 5
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 """For workers, of which there are as many as cores already."""
 _HUNG = (

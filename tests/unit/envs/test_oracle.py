@@ -1,5 +1,7 @@
 """The expert that plans on a true copy of the simulator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ SHORT = OracleConfig(horizon=8, num_knots=3, num_candidates=10)
 PLANNED = tuple(
     name
     for name in task_names()
-    if task_spec(name).domain in ("dmcontrol", "dmcontrol-ext", "mujoco")
+    if task_spec(name).domain in ("dmcontrol", "dmcontrol-ext", "mujoco", "atari")
 )
 
 
@@ -108,3 +110,14 @@ def test_plans_that_cannot_be_followed_are_refused() -> None:
         OracleConfig(horizon=3, num_knots=2, replan_every=4)
     with pytest.raises(ConfigError, match="at least 3 candidates"):
         OracleConfig(num_candidates=2)
+
+
+def test_a_held_plan_changes_only_from_knot_to_knot() -> None:
+    env = toy("toy-paint")
+    config = replace(SHORT, horizon=9, num_knots=3, is_held=True)
+    planner = OraclePlanner(env.spec, config)
+    env.reset(0)
+    planner.start(env, np.random.default_rng(0))
+    planner.act(env, 0)
+    changes = np.abs(np.diff(planner._plan, axis=0)).max(axis=1) > 0
+    assert changes.any() and set(np.flatnonzero(changes)) <= {2, 5}

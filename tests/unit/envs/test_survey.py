@@ -16,7 +16,7 @@ from reverie.core.errors import (
 from reverie.core.types import FrameSpec
 from reverie.envs import survey as survey_module
 from reverie.envs.checks import TaskCheck
-from reverie.envs.gallery import draw_gallery
+from reverie.envs.gallery import CAPTION_PX, GAP_PX, draw_gallery, wrap_name
 from reverie.envs.registry import task_names, task_spec
 from reverie.envs.survey import (
     SurveyConfig,
@@ -110,11 +110,23 @@ def test_a_picture_is_taken_in_the_middle_of_an_episode() -> None:
 def test_the_gallery_shows_each_frame_in_its_place() -> None:
     frames = {f"task-{index}": np.full((8, 8, 3), 20 * index, dtype=np.uint8) for index in range(5)}
     sheet = draw_gallery(frames, num_columns=2)
-    assert sheet.shape == (3 * (8 + 14 + 4) + 4, 2 * 12 + 4, 3)
+    cell = 8 + CAPTION_PX + GAP_PX
+    assert sheet.shape == (3 * cell + 4, 2 * 12 + 4, 3)
     assert (sheet[4:12, 16:24] == 20).all()
-    assert (sheet[4 + 26 : 12 + 26, 4:12] == 40).all()
+    assert (sheet[4 + cell : 12 + cell, 4:12] == 40).all()
+    assert draw_gallery(frames).shape[1] == 5 * 12 + 4, "no more columns than frames"
     with pytest.raises(ConfigError, match="at least 1 frame"):
         draw_gallery({})
+
+
+def test_names_stay_below_their_own_picture() -> None:
+    names = task_names()
+    frames = {name: np.full((96, 96, 3), 250, dtype=np.uint8) for name in names}
+    sheet = draw_gallery(frames, num_columns=16)
+    gaps = sheet.reshape(sheet.shape[0], -1, 3)[:, 4 + 96 :: 100]
+    assert (gaps == 250).all(), "a letter stands between two pictures"
+    assert wrap_name("pygame-cartpole-swingup-sparse", 96) == ("pygame-cartpole-", "swingup-sparse")
+    assert wrap_name("rd-push-red", 96) == ("rd-push-red",)
 
 
 def test_a_task_that_hangs_is_ended_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
