@@ -21,6 +21,9 @@ from reverie.envs.registry import task_names, task_spec
 from reverie.envs.spec import TaskSpec
 from reverie.envs.survey import SurveyConfig, TaskOutcome, benchmark_names, summary, survey
 
+WEBP_QUALITY = 82
+"""Of a gallery that is to be small; nobody measures its pixels."""
+
 
 def list_tasks(*, domain: str | None = None, plain: bool = False) -> None:
     """List the tasks: what each asks for, how wide its actions are, what it needs.
@@ -164,22 +167,26 @@ def draw_gallery_of_tasks(
     Example: reverie tasks gallery --domain miniarcade --out gallery.png
 
     Args:
-        out: The PNG file to write.
+        out: The file to write: PNG, or WebP, which is lossy and a fifth of the size.
         domain: Only tasks of this simulator.
         size_px: Side of each frame.
         quality: How MuJoCo tasks are drawn.
         seed: Seed of the episodes.
         workers: Processes. Default: one per core.
     """
-    if out.suffix.lower() != ".png":
-        raise ConfigError(f"The gallery is written as PNG, got --out {out}. Name it gallery.png.")
+    kind = out.suffix.lower()
+    if kind not in (".png", ".webp"):
+        raise ConfigError(
+            f"The gallery is written as PNG or WebP, got --out {out}. Name it gallery.png."
+        )
     names = [spec.name for spec in _specs_of(domain)]
     frame = FrameSpec(height_px=size_px, width_px=size_px)
     config = SurveyConfig(frame=frame, quality=quality, seed=seed, wants_pictures=True)
     outcomes = {outcome.task: outcome for outcome in _survey(names, config, workers)}
     frames = {name: picture for name in names if (picture := outcomes[name].frame) is not None}
     sheet = draw_gallery(frames)
-    _, content = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    sheet = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(kind, sheet, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])
     write_bytes(out, content.tobytes())
     console = Console()
     console.print(f"Saved {out}: {len(frames)} of {len(names)} tasks.", soft_wrap=True)

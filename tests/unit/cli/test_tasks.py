@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reverie.cli import tasks
@@ -100,3 +101,16 @@ def test_the_gallery_has_a_frame_per_task(
     assert main(words) == 0
     assert "2 of 2 tasks" in capsys.readouterr().out
     assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_gallery_is_small_as_webp_and_refused_in_other_formats(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = np.zeros((32, 32, 3), dtype=np.uint8)
+    drawn = [TaskOutcome(task=name, status="ok", frame=frame) for name in ("toy-paint", "toy-fall")]
+    monkeypatch.setattr(tasks, "survey", lambda *_, **__: iter(drawn))
+    file = tmp_path / "gallery.webp"
+    assert main(["tasks", "gallery", "--domain", "toy", "--out", str(file)]) == 0
+    assert file.read_bytes()[8:12] == b"WEBP"
+    assert main(["tasks", "gallery", "--domain", "toy", "--out", "gallery.gif"]) == 2
+    assert "written as PNG or WebP, got --out gallery.gif." in capsys.readouterr().err
