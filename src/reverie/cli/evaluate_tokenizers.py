@@ -98,9 +98,11 @@ def _lpips(files: tuple[Path, Path] | None) -> "PerceptualConfig":
 
 
 def _show(console: Console, cells: list[list[str]]) -> None:
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for title in cells[0]:
-        shown.add_column(title, justify="left" if title == cells[0][0] else "right", no_wrap=True)
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown.add_column()
+    for title in cells[0][1:]:
+        # A word a line: ten columns fit 80 characters.
+        shown.add_column(title.replace(" ", "\n"), justify="right")
     for row in cells[1:]:
         shown.add_row(*row)
     console.print(shown)

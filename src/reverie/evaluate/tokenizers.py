@@ -201,7 +201,7 @@ def _number(value: Any) -> str:
 Writer = Callable[[Mapping[str, Any]], str]
 _COLUMNS: dict[str, Writer] = {
     "size": lambda row: f"{row['height_px']}x{row['width_px']}",
-    "params": lambda row: f"{row['num_parameters'] / 1e6:.2f} M",
+    "M params": lambda row: f"{row['num_parameters'] / 1e6:.2f}",
     "numbers": lambda row: f"{row['numbers_per_frame']:,.0f}",
     "PSNR dB": lambda row: _number(row["psnr_db"]),
     "alone dB": lambda row: _number(row["single_frame_psnr_db"]),

@@ -57,7 +57,7 @@ def test_a_row_says_what_a_frame_costs_and_means_over_tasks_and_domains() -> Non
     assert row["lpips"] == "not measured"
     assert row["decode_fps"] == pytest.approx(3 * 17 / clip.decode_s)
     table = markdown({"wan": row})
-    assert "| wan | 16x32 | 0.00 M | 10 |" in table and "| – |" in table
+    assert "| wan | 16x32 | 0.00 | 10 |" in table and "| – |" in table
     assert "| toy |" in table
 
 
