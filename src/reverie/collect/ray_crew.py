@@ -14,7 +14,7 @@ from typing import Any
 from reverie.collect.crew import PATIENCE_S, Lost, hung_reason
 from reverie.collect.order import OrderItem
 from reverie.collect.worker import ItemPlayer, ItemResult
-from reverie.core.errors import ConfigError
+from reverie.core.errors import ConfigError, ReverieError
 from reverie.core.registry import require_extra
 from reverie.data.store import EpisodeStore
 
@@ -77,6 +77,7 @@ class RayCrew:
         Raises:
             MissingExtraError: Ray is not installed.
             ConfigError: There is no cluster at the address, or it has too few CPUs.
+            ReverieError: Ray did not start.
         """
         self._ray = require_extra("ray", "ray", "to collect on a cluster")
         self._store_path = store_path.absolute()
@@ -128,6 +129,9 @@ class RayCrew:
         for actor in self.actors:
             self._ray.kill(actor)
         self._idle, self._busy = [], {}
+        self._end_ray()
+
+    def _end_ray(self) -> None:
         self._ray.shutdown()
         if self._watcher is not None:
             self._watcher.kill()
@@ -153,9 +157,15 @@ class RayCrew:
                     f"There is no Ray cluster at '{address}'. Start one with 'ray start --head', "
                     f"give --ray-address host:port, or leave it out to use this machine."
                 ) from error
+            except Exception as error:  # noqa: BLE001 - Ray says that it did not start by a bare one
+                self._end_ray()
+                raise ReverieError(
+                    f"Ray did not start. Try again when the machine is less busy, or collect "
+                    f"without --backend ray. Ray said: {error}"
+                ) from error
         num_cpus = int(self._ray.cluster_resources().get("CPU", 0))
         if num_cpus < num_workers:
-            self._ray.shutdown()
+            self._end_ray()
             raise ConfigError(
                 f"The Ray cluster at '{address}' has {num_cpus} CPUs for {num_workers} workers. "
                 f"Ask for --workers {num_cpus} or fewer."

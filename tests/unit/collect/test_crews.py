@@ -16,13 +16,14 @@ from reverie.collect.collector import collect
 from reverie.collect.crew import Lost
 from reverie.collect.order import CollectOrder, OrderItem, list_items
 from reverie.collect.processes import ProcessCrew
+from reverie.collect.ray_crew import RayCrew
 from reverie.collect.worker import run_worker
-from reverie.core.errors import ConfigError
+from reverie.core.errors import ConfigError, ReverieError
 from reverie.core.types import FrameSpec
 from reverie.data.store import EpisodeStore
 from tests.support.processes import ended, using
 
-HANG_S = 60.0
+HANG_S, PATIENCE_S = 600.0, 40.0
 
 
 def _order(*, episodes: int = 4) -> CollectOrder:
@@ -46,12 +47,13 @@ def hang_at_first(connection: object, store_path: Path) -> None:
     time.sleep(HANG_S)
 
 
+@pytest.mark.long
 def test_a_process_that_hangs_is_replaced_and_its_episode_played_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes_module, "run_worker", hang_at_first)
     begun = time.monotonic()
-    crew = partial(ProcessCrew, patience_s=10.0)
+    crew = partial(ProcessCrew, patience_s=PATIENCE_S)
     status = collect(_order(), tmp_path / "s", num_workers=1, make_crew=crew)
     assert time.monotonic() - begun < HANG_S
     assert (status.num_restarts, status.num_done) == (1, 4)
@@ -158,3 +160,20 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "There is no Ray cluster at 'auto'. Start one with 'ray start --head'" in done.stderr
+
+
+def test_a_ray_that_does_not_start_says_what_to_do_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    scratch: list[str] = []
+
+    def fail(*, address: str, _temp_dir: str, **_: object) -> None:
+        scratch.append(_temp_dir)
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(ReverieError, match="Ray did not start. Try again .* timed out during"):
+        RayCrew(tmp_path, 1)
+    assert ended(lambda: using(scratch[0]), timeout_s=10)
+    assert not Path(scratch[0]).exists()
