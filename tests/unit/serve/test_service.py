@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from reverie.core.errors import CheckpointError, ConfigError, DataError
+from reverie.core.files import SEAL, write_sealed
 from reverie.data.windows import to_batch
 from reverie.hallucination.acceptance import load_acceptance
 from reverie.models.classic.controller import act
@@ -360,7 +361,11 @@ def test_a_fit_belongs_to_its_model_and_precision(fitted: tuple[Path, Any]) -> N
     path = folder / "acceptance.json"
     kept = path.read_text()
     try:
-        path.write_text(json.dumps(json.loads(kept) | {"model": "another"}))
+        values = json.loads(kept) | {"model": "another"}
+        path.write_text(json.dumps(values))
+        with pytest.raises(DataError, match="reverie serve fit MODEL STORE"):
+            load_served_model(folder)
+        write_sealed(path, {name: value for name, value in values.items() if name != SEAL})
         with pytest.raises(CheckpointError, match="fitted for other weights"):
             load_served_model(folder)
         path.write_text("{")

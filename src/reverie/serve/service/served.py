@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from reverie.core.errors import CheckpointError, ConfigError, DataError
+from reverie.core.errors import CheckpointError, ConfigError
 from reverie.envs.registry import task_names, task_spec
-from reverie.hallucination.acceptance import load_acceptance
+from reverie.hallucination.acceptance import FILE_NAME, load_acceptance
 from reverie.hallucination.foresight import ForesightConfig
 from reverie.models.classic.quantise import quantise_int8
 from reverie.models.classic.world import ClassicWorld
@@ -37,6 +37,7 @@ def load_served_model(
 
     Raises:
         CheckpointError: The folder holds no model, or a fit of another one.
+        DataError: The fit is damaged.
         ConfigError: INT8 was asked for and the family has none.
     """
     values = read_manifest_values(folder)
@@ -69,11 +70,10 @@ def load_served_model(
 
 
 def _with_acceptance(model: ServedModel, folder: Path) -> ServedModel:
-    try:
-        found = load_acceptance(folder)
-    except DataError:
-        # Optional: verify then says "unjudged" and how to fit one.
+    if not (folder / FILE_NAME).exists():
+        # Optional: verify then says "unjudged" and how to fit one. A damaged file is an error.
         return model
+    found = load_acceptance(folder)
     if found.precision != model.precision:
         raise CheckpointError(
             f"What is usual was fitted in {found.precision}, and the model is served in "
