@@ -185,6 +185,12 @@ COMMANDS = (
         example="--seeds 2",
     ),
     Command(
+        words="study macro",
+        target="reverie.cli.study_macro:COMMANDS",
+        summary="For how many macro-actions do dreams match real play?",
+        example="runs/cartpole-dream/model --rollouts 200",
+    ),
+    Command(
         words="play",
         target="reverie.cli.play:play",
         summary="Drive simulator and dream side by side in the browser.",

@@ -97,7 +97,7 @@ def play_live(
     weights = parameters.expand(len(episodes), -1)
     rng = torch.Generator(device=world.device)
     rng.manual_seed(child_seed(seeds[0], "posterior"))
-    state = _first_state(world, episodes)
+    state = first_state(world, episodes)
     running = list(range(len(episodes)))
     while running:
         features = rearrange(world.features(state), "b m -> 1 b m")
@@ -130,7 +130,8 @@ def play_many(
     return played
 
 
-def _first_state(world: ClassicWorld, episodes: Sequence[LiveEpisode]) -> ClassicState:
+def first_state(world: ClassicWorld, episodes: Sequence[LiveEpisode]) -> ClassicState:
+    """Begin at the first frames of episodes, on the means of their posteriors."""
     frames = torch.from_numpy(np.stack([episode.frames[0] for episode in episodes]))[:, None]
     rows, width = len(episodes), world.action_width
     native = episodes[0].env.spec.action.width
