@@ -68,6 +68,10 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
         envs = _make_envs(config, stack)
         stream: LatentStream | None = None
         for index, horizon in enumerate(config.rounds.horizons):
+            if 0 < index <= config.rounds.vae_rounds:
+                # V learns anew: what M and C know is of the old latents.
+                world.rnn.load_state_dict(_make_parts(config)[1].state_dict())
+                parameters = torch.zeros_like(parameters)
             stream = _learn_world(config, places, around, world, index)
             look = RealLook(
                 config=config,
@@ -153,7 +157,7 @@ def _learn_world(
     train_rnn(
         world.rnn,
         stream,
-        config.rnn_refresh if index else config.rnn_training,
+        config.rnn_refresh if index > config.rounds.vae_rounds else config.rnn_training,
         folder=_folder(config, places.part(index, "rnn"), index),
         around=around,
     )

@@ -21,6 +21,7 @@ from reverie.models.classic.mdn_rnn import MdnRnn
 from reverie.models.classic.objective import (
     LatentWindows,
     MdnRnnObjective,
+    MdnRnnObjectiveConfig,
     VaeObjective,
     VaeObjectiveConfig,
 )
@@ -28,10 +29,10 @@ from reverie.models.classic.vae import Vae
 from reverie.models.load import weights_hash
 from reverie.models.objective import LossReport
 from reverie.train.loop import FitConfig, Hook, Training
-from reverie.train.optim import OptimConfig, make_optimizer
-from reverie.train.phase import PhaseFolder, Surroundings, main_first, run_fit
+from reverie.train.optim import OptimConfig
+from reverie.train.phase import PhaseFolder, Surroundings, main_first, make_state, run_fit
 from reverie.train.progress import Progress
-from reverie.train.state import Average, TrainState
+from reverie.train.state import TrainState
 
 _ENCODE_CHUNK = 256
 
@@ -47,6 +48,8 @@ class VaeTrainingConfig:
     """Stacks of frames per step."""
     newest_share: float = 0.0
     """Share of every batch that comes from the newest episodes, where there are several rounds."""
+    num_component_stacks: int = 4000
+    """Stacks that the components of a V that has them are computed from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +64,7 @@ class RnnTrainingConfig:
     """Frames per window; episodes follow each other inside one."""
     newest_share: float = 0.5
     """Share of the windows that begin in the newest episodes."""
-    end_loss_weight: float = 1.0
-    latent_dropout: float = 0.0
+    objective: MdnRnnObjectiveConfig = MdnRnnObjectiveConfig()
 
 
 class CountedDraws:
@@ -149,7 +151,7 @@ def train_vae(
     if folder.done is None:
         training = prepare_vae(vae, store, config, data=data, folder=folder, around=around)
         run_fit(training, config.fit, folder=folder, around=around, hooks=hooks)
-        training.state.average.swap(training.state.objective)
+        training.state.keep_average()
         facts = {"trained_s": training.state.elapsed_s}
         main_first(around.ranks, lambda: folder.finish(facts, vae))
     folder.load_result(vae, what="VAE")
@@ -167,32 +169,40 @@ def prepare_vae(
 ) -> Training:
     """Put objective, optimiser and draws together, at step 0."""
     ranks = around.ranks
-    objective = VaeObjective(vae, config.objective).to(ranks.device)
+    objective = VaeObjective(vae, config.objective)
     draws = CountedDraws(child_seed(around.seed, folder.path.name, "draws", ranks.rank))
-    rng = torch.Generator(ranks.device)
-    rng.manual_seed(child_seed(around.seed, folder.path.name, "loss", ranks.rank))
     cache = FrameCache.build(store, around.folder / "frames")
     lengths = [store.entry(name).num_frames for name in data.episode_ids]
 
-    def next_batch() -> Tensor:
-        chosen = _draw_frames(draws.next(), lengths, data.num_newest, config)
+    def read_stacks(rng: np.random.Generator, count: int) -> Tensor:
+        shares = (data.num_newest, config.newest_share)
         stacks = [
             _read_stack(cache, data.episode_ids[episode], frame, vae.config.num_stacked)
-            for episode, frame in chosen
+            for episode, frame in _draw_frames(rng, lengths, count, shares)
         ]
         return torch.from_numpy(np.stack(stacks)).to(ranks.device)
+
+    def next_batch() -> Tensor:
+        return read_stacks(draws.next(), config.batch_size)
+
+    if vae.components is not None:
+        seed = child_seed(around.seed, folder.path.name, "components")
+        vae.fit_components(
+            read_stacks(np.random.default_rng(seed), config.num_component_stacks), seed=seed
+        )
 
     def compute_loss(wrapped: nn.Module, stacks: Any, state: TrainState) -> LossReport:
         return wrapped(stacks, step=state.step, rng=state.rng)
 
     return Training(
         kind="vae",
-        state=TrainState(
-            objective=objective,
-            average=Average(objective, max_decay=_average_decay(config.fit)),
-            optimizer=make_optimizer(objective, config.optim),
-            rng=rng,
-            sampler=draws,
+        state=make_state(
+            objective,
+            config.optim,
+            draws,
+            name=folder.path.name,
+            around=around,
+            max_decay=_average_decay(config.fit),
         ),
         next_batch=next_batch,
         compute_loss=compute_loss,
@@ -251,7 +261,7 @@ def train_rnn(
     if folder.done is None:
         training = prepare_rnn(rnn, stream, config, folder=folder, around=around)
         run_fit(training, config.fit, folder=folder, around=around, hooks=hooks)
-        training.state.average.swap(training.state.objective)
+        training.state.keep_average()
         facts = {"trained_s": training.state.elapsed_s, "num_frames": stream.num_frames}
         main_first(around.ranks, lambda: folder.finish(facts, rnn))
     folder.load_result(rnn, what="recurrent model")
@@ -274,12 +284,8 @@ def prepare_rnn(
             f"The data has {stream.num_frames} frames in all, a window needs {length}. Collect "
             f"more episodes or set a smaller window_length."
         )
-    objective = MdnRnnObjective(
-        rnn, end_loss_weight=config.end_loss_weight, latent_dropout=config.latent_dropout
-    ).to(ranks.device)
+    objective = MdnRnnObjective(rnn, config.objective)
     draws = CountedDraws(child_seed(around.seed, folder.path.name, "draws", ranks.rank))
-    rng = torch.Generator(ranks.device)
-    rng.manual_seed(child_seed(around.seed, folder.path.name, "loss", ranks.rank))
 
     def next_batch() -> LatentWindows:
         generator = draws.next()
@@ -295,12 +301,13 @@ def prepare_rnn(
 
     return Training(
         kind="rnn",
-        state=TrainState(
-            objective=objective,
-            average=Average(objective, max_decay=_average_decay(config.fit)),
-            optimizer=make_optimizer(objective, config.optim),
-            rng=rng,
-            sampler=draws,
+        state=make_state(
+            objective,
+            config.optim,
+            draws,
+            name=folder.path.name,
+            around=around,
+            max_decay=_average_decay(config.fit),
         ),
         next_batch=next_batch,
         compute_loss=compute_loss,
@@ -344,13 +351,14 @@ def _join_lanes(parts: Sequence[Batch]) -> Batch:
 
 
 def _draw_frames(
-    rng: np.random.Generator, lengths: Sequence[int], num_newest: int, config: VaeTrainingConfig
+    rng: np.random.Generator, lengths: Sequence[int], count: int, newest: tuple[int, float]
 ) -> list[tuple[int, int]]:
+    num_newest, newest_share = newest
     ends = np.cumsum(lengths)
-    flat = rng.integers(0, ends[-1], config.batch_size)
+    flat = rng.integers(0, ends[-1], count)
     if num_newest and num_newest < len(lengths):
-        count = round(config.newest_share * config.batch_size)
-        flat[:count] = rng.integers(ends[-num_newest - 1], ends[-1], count)
+        some = round(newest_share * count)
+        flat[:some] = rng.integers(ends[-num_newest - 1], ends[-1], some)
     episodes = np.searchsorted(ends, flat, side="right")
     begins = ends - np.asarray(lengths)
     return [(int(e), int(f - begins[e])) for e, f in zip(episodes, flat, strict=True)]

@@ -26,7 +26,7 @@ from reverie.parallel.shard import Scaling, spread
 from reverie.train.loop import FitConfig, Hook, Training, fit, resume
 from reverie.train.optim import OptimConfig, make_optimizer
 from reverie.train.progress import Audience, Silence
-from reverie.train.state import Average, Resumable, TrainState
+from reverie.train.state import MAX_EMA_DECAY, Average, Resumable, TrainState
 
 _RESULT = "result.safetensors"
 _DONE = "done.json"
@@ -210,7 +210,13 @@ def check_weights(
 
 
 def make_state(
-    objective: nn.Module, optim: OptimConfig, sampler: Resumable, *, name: str, around: Surroundings
+    objective: nn.Module,
+    optim: OptimConfig,
+    sampler: Resumable,
+    *,
+    name: str,
+    around: Surroundings,
+    max_decay: float = MAX_EMA_DECAY,
 ) -> TrainState:
     """Put objective, averages, optimiser, sampler and generator together, at step 0.
 
@@ -220,6 +226,7 @@ def make_state(
         sampler: What draws the batches.
         name: The phase's, which names its random numbers.
         around: Seed, ranks and how the training is spread over them.
+        max_decay: Of the averages; a short run needs a smaller one.
     """
     ranks = around.ranks
     objective.to(ranks.device)
@@ -229,7 +236,7 @@ def make_state(
     return TrainState(
         objective=trained,
         twin=None if trained is objective else objective,
-        average=Average(trained),
+        average=Average(trained, max_decay=max_decay),
         optimizer=make_optimizer(trained, optim),
         rng=rng,
         sampler=sampler,

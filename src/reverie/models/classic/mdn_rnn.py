@@ -32,6 +32,9 @@ class MdnRnnConfig:
     """Actions are read as -1 or +1 by their sign, as a two-way simulator reads them."""
     predicts_change: bool = False
     """Means are relative to the present latent: most of a frame stays as it is."""
+    has_linear_step: bool = False
+    """Means add a learned linear map of the present latent and action to what the LSTM says. Stacks
+    of frames overlap, so that most of the next latent is linear in this one."""
     min_std: float = 0.01
     end_weight: float = 10.0
     """Weight of frames that end an episode; the end probability is corrected for it."""
@@ -80,6 +83,14 @@ class Mixture:
             return self.means[..., 0]
         return (torch.softmax(self.logits, dim=-1) * self.means).sum(dim=-1)
 
+    def std(self) -> Float[Tensor, "... d"]:
+        """Return the std of the mixture."""
+        if self.logits.shape[-1] == 1:
+            return torch.exp(self.log_stds[..., 0])
+        shares = torch.softmax(self.logits, dim=-1)
+        second = (shares * (torch.exp(2 * self.log_stds) + self.means.square())).sum(dim=-1)
+        return (second - self.mean().square()).clamp_min(0).sqrt()
+
     def sample(
         self,
         *,
@@ -120,6 +131,10 @@ class MdnRnn(nn.Module):
         num_outputs = config.num_mixture_outputs + int(config.has_end)
         self.output = nn.Linear(config.num_units, num_outputs)
         self.reward = nn.Linear(config.num_units, 1) if config.has_reward else None
+        self.linear_step: nn.Linear | None = None
+        if config.has_linear_step:
+            self.linear_step = nn.Linear(config.latent_channels, config.latent_channels, bias=False)
+            nn.init.eye_(self.linear_step.weight)
 
     def to_inputs(
         self,
@@ -153,6 +168,8 @@ class MdnRnn(nn.Module):
         logits = parts[0] if self._parts == 3 else torch.zeros_like(means)
         if config.predicts_change:
             means = means + latents.unsqueeze(-1)
+        if self.linear_step is not None:
+            means = means + self.linear_step(latents).unsqueeze(-1)
         floor = math.log(config.min_std)
         # A soft floor: a hard one would stop the gradient of a spread that has reached it.
         log_stds = floor + functional.softplus(spreads - floor)

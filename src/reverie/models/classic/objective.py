@@ -1,6 +1,6 @@
 """How V and M learn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -8,9 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reverie.core.errors import ConfigError
-from reverie.models.classic.mdn_rnn import MdnRnn
+from reverie.models.classic.mdn_rnn import MdnRnn, Mixture
 from reverie.models.classic.vae import Vae
 from reverie.models.objective import LossReport
+
+_LARGE_MISS_STDS = 3.0
+"""Beyond so many stds a dreamed step's error counts linearly: a lost dream teaches little."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +97,38 @@ class LatentWindows:
     is_first: Bool[Tensor, "b t"]
     is_terminal: Bool[Tensor, "b t"]
 
+    def before(self, end: int) -> "LatentWindows":
+        """Return the frames before ``end``."""
+        return LatentWindows(
+            **{field.name: getattr(self, field.name)[:, :end] for field in fields(self)}
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MdnRnnObjectiveConfig:
+    """What M is asked for beside the likelihood of the next latent."""
+
+    end_weight: float = 1.0
+    """Weight of the end loss beside the likelihood per dimension."""
+    latent_dropout: float = 0.0
+    """Chance of an input dimension to be replaced by zero, the prior's mean."""
+    free_steps: int = 0
+    """The last steps of every window are dreamed from M's own samples instead of read, and pulled
+    towards what happened. An M that never met its own errors drifts off within twenty steps."""
+    free_weight: float = 0.3
+    """Weight of the dreamed steps beside the read ones."""
+    free_min_std: float = 0.05
+    """Errors of dreamed steps are measured in predicted stds, but in no smaller ones than this."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be weighed."""
+        numbers = (self.end_weight, self.latent_dropout, self.free_steps, self.free_weight)
+        if min(numbers) < 0 or not self.free_min_std > 0:
+            raise ConfigError(
+                f"end_weight, latent_dropout, free_steps and free_weight must be at least 0 and "
+                f"free_min_std positive, got {numbers} and {self.free_min_std}."
+            )
+
 
 class MdnRnnObjective(nn.Module):
     """Negative log-likelihood of the next latent, end and reward, under teacher forcing.
@@ -103,35 +138,108 @@ class MdnRnnObjective(nn.Module):
     """
 
     def __init__(
-        self, rnn: MdnRnn, *, end_loss_weight: float = 1.0, latent_dropout: float = 0.0
+        self,
+        rnn: MdnRnn,
+        config: MdnRnnObjectiveConfig = MdnRnnObjectiveConfig(),  # noqa: B008
     ) -> None:
-        """Wrap an untrained M.
-
-        Args:
-            rnn: The network.
-            end_loss_weight: Weight of the end loss beside the likelihood per dimension.
-            latent_dropout: Chance of an input dimension to be replaced by zero, the prior's mean.
-        """
+        """Wrap an untrained M."""
         super().__init__()
         self.rnn = rnn
-        self.end_loss_weight = end_loss_weight
-        self.latent_dropout = latent_dropout
+        self.config = config
 
     def forward(self, windows: LatentWindows, *, rng: torch.Generator) -> LossReport:
         """Return the loss of one batch of windows.
 
         Args:
             windows: Episodes may follow each other inside a window.
-            rng: Draws latents and dropped lanes.
+            rng: Draws latents, dropped lanes and the noise of dreamed steps.
         """
+        config = self.config
         latents = draw_latents(windows.mean, windows.log_variance, rng)
-        inputs = latents[:, :-1]
-        if self.latent_dropout and self.training:
+        num_read = latents.shape[1] - 1 - config.free_steps
+        if num_read < 1:
+            raise ConfigError(
+                f"Windows of {latents.shape[1]} frames leave nothing to read before "
+                f"{config.free_steps} dreamed steps. Set a larger window_length."
+            )
+        inputs = latents[:, :num_read]
+        if config.latent_dropout and self.training:
             chance = torch.rand(inputs.shape, generator=rng, device=rng.device)
-            inputs = inputs * (chance >= self.latent_dropout)
-        read = self.rnn.to_inputs(inputs, windows.prev_actions[:, 1:], windows.is_first[:, :-1])
-        hidden, _ = self.rnn.lstm(read, windows.is_first[:, :-1])
-        return self._losses(hidden, inputs, latents[:, 1:], windows)
+            inputs = inputs * (chance >= config.latent_dropout)
+        is_first = windows.is_first[:, :num_read]
+        read = self.rnn.to_inputs(inputs, windows.prev_actions[:, 1 : num_read + 1], is_first)
+        hidden, cell = self.rnn.lstm(read, is_first)
+        near = windows.before(num_read + 1)
+        report = self._losses(hidden, inputs, latents[:, 1 : num_read + 1], near)
+        if not config.free_steps:
+            return report
+        error, end = self._dreamed(windows, latents, hidden[:, -1], cell, rng)
+        total = report.total + config.free_weight * (error + config.end_weight * end)
+        return LossReport(total, {**report.terms, "free": error.detach()})
+
+    def _dreamed(
+        self,
+        windows: LatentWindows,
+        latents: Float[Tensor, "b t d"],
+        hidden: Float[Tensor, "b m"],
+        cell: Float[Tensor, "b m"],
+        rng: torch.Generator,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Dream the last steps on M's own samples; return errors in stds, and the end loss.
+
+        Spreads are not trained here: they would grow to cover the drift.
+        """
+        rnn, first = self.rnn, latents.shape[1] - 1 - self.config.free_steps
+        latent = latents[:, first - 1]
+        goes_on = torch.ones_like(windows.is_first[:, 0])
+        sums, count = latents.new_zeros(2), latents.new_zeros(())
+        for frame in range(first, latents.shape[1]):
+            mixture, end = rnn.mixture(hidden, latent)
+            goes_on = goes_on & ~windows.is_first[:, frame]
+            if frame > first:
+                # The first of these steps was read, and counted there.
+                alive = goes_on.to(latents.dtype)
+                miss = self._miss(mixture, hidden, latents[:, frame], windows, frame)
+                wrong = self._wrong_end(end, windows.is_terminal[:, frame])
+                sums = sums + torch.stack([(miss * alive).sum(), (wrong * alive).sum()])
+                count = count + alive.sum()
+            if frame + 1 < latents.shape[1]:
+                normal, uniform = _draw_pair(latent, rng)
+                latent = mixture.sample(temperature=1.0, normal=normal, uniform=uniform)
+                read = rnn.to_inputs(latent, windows.prev_actions[:, frame + 1], ~goes_on)
+                hidden, cell = rnn.lstm.step(read, hidden, cell)
+        error, end_loss = (sums / count.clamp_min(1)).unbind()
+        return error, end_loss
+
+    def _miss(
+        self,
+        mixture: Mixture,
+        hidden: Float[Tensor, "b m"],
+        truth: Float[Tensor, "b d"],
+        windows: LatentWindows,
+        frame: int,
+    ) -> Float[Tensor, " b"]:
+        std = mixture.std().detach().clamp_min(self.config.free_min_std)
+        off = (mixture.mean() - truth) / std
+        bent = functional.huber_loss(
+            off, torch.zeros_like(off), reduction="none", delta=_LARGE_MISS_STDS
+        )
+        if not self.rnn.config.has_reward:
+            return bent.mean(dim=1)
+        paid = self.rnn.expected_reward(hidden) - windows.prev_rewards[:, frame]
+        return bent.mean(dim=1) + paid.square()
+
+    def _wrong_end(
+        self, end: Float[Tensor, " b"], is_terminal: Bool[Tensor, " b"]
+    ) -> Float[Tensor, " b"]:
+        if not self.rnn.config.has_end:
+            return torch.zeros_like(end)
+        return functional.binary_cross_entropy_with_logits(
+            end,
+            is_terminal.to(end.dtype),
+            pos_weight=end.new_tensor(self.rnn.config.end_weight),
+            reduction="none",
+        )
 
     def _losses(
         self,
@@ -153,7 +261,7 @@ class MdnRnnObjective(nn.Module):
                 windows.is_terminal[:, 1:][real].to(end.dtype),
                 pos_weight=end.new_tensor(config.end_weight),
             )
-            total = total + self.end_loss_weight * loss
+            total = total + self.config.end_weight * loss
             terms["end"] = loss.detach()
         if config.has_reward:
             error = self.rnn.expected_reward(hidden) - windows.prev_rewards[:, 1:]
@@ -161,6 +269,14 @@ class MdnRnnObjective(nn.Module):
             total = total + loss
             terms["reward_mse"] = loss.detach()
         return LossReport(total, terms)
+
+
+def _draw_pair(
+    like: Float[Tensor, "b d"], rng: torch.Generator
+) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+    normal = torch.randn(like.shape, generator=rng, device=rng.device).to(like)
+    uniform = torch.rand(like.shape, generator=rng, device=rng.device).to(like)
+    return normal, uniform
 
 
 def draw_latents(

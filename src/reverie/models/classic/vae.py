@@ -1,7 +1,7 @@
 """V: a convolutional variational auto-encoder with one token per frame (arXiv 1803.10122)."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from einops import rearrange
@@ -36,6 +36,14 @@ class VaeConfig:
     ``pixel_std`` otherwise stay at the median picture for good."""
     inverts_colours: bool = False
     """Paint on black: frames that are mostly white otherwise begin with a huge error."""
+    has_components: bool = False
+    """Whether principal components of the frames carry the latent, and the convolutions learn what
+    these miss. Short runs of convolutions alone do not see a motion of a tenth of a pixel."""
+    component_blur_px: float = 0.0
+    """Components read the frames blurred from left to right by a Gaussian of this std. The first
+    components of a wide blur tell where things are, over long ways, and not what they look like."""
+    component_std: float = 0.02
+    """Std of the pixel model of the components, after the blur."""
 
     def __post_init__(self) -> None:
         """Refuse layers that do not fit each other or the frame."""
@@ -105,6 +113,25 @@ class Vae(nn.Module):
         self.log_variance = nn.Linear(width, config.latent_channels)
         self.expand = nn.Linear(config.latent_channels, config.decoder_channels[0])
         self.decoder = _make_decoder(config)
+        self.components: Components | None = None
+        if config.has_components:
+            self.components = Components(config)
+
+    def fit_components(self, stacks: UInt8[Tensor, "r c h w"], *, seed: int) -> None:
+        """Set the components from real frames, and let the convolutions begin by adding nothing.
+
+        Does nothing in a V without components.
+
+        Args:
+            stacks: Some thousands, from everywhere in the data.
+            seed: Of the randomised decomposition.
+        """
+        if self.components is None:
+            return
+        self.components.fit(self.to_floats(stacks).flatten(1), seed=seed)
+        for head in (self.mean, self.log_variance, self.decoder[-1]):
+            nn.init.zeros_(cast(Tensor, head.weight))
+            nn.init.zeros_(cast(Tensor, head.bias))
 
     @property
     def spec(self) -> LatentSpec:
@@ -158,6 +185,8 @@ class Vae(nn.Module):
         A linear output may leave [0, 1] a little.
         """
         painted = self.decoder(rearrange(self.expand(latents), "r m -> r m 1 1"))
+        if self.components is not None:
+            painted = painted + self.components.paint(latents).view(painted.shape)
         return torch.sigmoid(painted) if self.config.output == "sigmoid" else painted
 
     @torch.no_grad()
@@ -198,7 +227,73 @@ class Vae(nn.Module):
         self, stacks: Float[Tensor, "r c h w"]
     ) -> tuple[Float[Tensor, "r d"], Float[Tensor, "r d"]]:
         features = self.encoder(stacks.contiguous(memory_format=torch.channels_last)).flatten(1)
-        return self.mean(features), self.log_variance(features)
+        mean, log_variance = self.mean(features), self.log_variance(features)
+        if self.components is not None:
+            mean = mean + self.components.read(stacks.flatten(1))
+            log_variance = log_variance + self.components.log_variance
+        return mean, log_variance
+
+
+class Components(nn.Module):
+    """The best linear V, known in closed form (Tipping & Bishop 1999, section 3.2).
+
+    With eigenvalues L of the pixels' covariance, eigenvectors U and pixel variance p², the
+    latent's posterior is normal with mean L^-1 (L - p²)^(1/2) U' x and variance p² / L. Where x is
+    blurred, the painted picture is not: it is the best linear guess from the latent.
+    """
+
+    centre: Tensor
+    readers: Tensor
+    painters: Tensor
+    log_variance: Tensor
+
+    def __init__(self, config: VaeConfig) -> None:
+        """Begin with components that read and paint nothing."""
+        super().__init__()
+        self.config = config
+        num_pixels = config.in_channels * config.frame_px**2
+        self.register_buffer("centre", torch.zeros(num_pixels))
+        self.register_buffer("readers", torch.zeros(config.latent_channels, num_pixels))
+        self.register_buffer("painters", torch.zeros(config.latent_channels, num_pixels))
+        self.register_buffer("log_variance", torch.zeros(config.latent_channels))
+
+    @torch.no_grad()
+    def fit(self, pixels: Float[Tensor, "r x"], *, seed: int) -> None:
+        """Decompose the pixels of many stacks."""
+        num_latents, variance = len(self.readers), self.config.component_std**2
+        if len(pixels) <= num_latents:
+            raise ShapeError(
+                f"{num_latents} components need more than {num_latents} stacks, got "
+                f"{len(pixels)}. Collect more frames."
+            )
+        self.centre.copy_(pixels.mean(dim=0))
+        centred = pixels - self.centre
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            _, lengths, vectors = torch.svd_lowrank(self._blurred(centred), q=num_latents)
+        # What varies less than the pixel model's noise says nothing.
+        eigenvalues = (lengths.square() / len(pixels)).clamp_min(variance)
+        scales = (eigenvalues - variance).sqrt() / eigenvalues
+        self.readers.copy_(self._blurred(vectors.T) * scales[:, None])
+        self.painters.copy_(self.read(pixels).T @ centred / len(pixels))
+        self.log_variance.copy_(torch.log(variance / eigenvalues))
+
+    def read(self, pixels: Float[Tensor, "r x"]) -> Float[Tensor, "r d"]:
+        """Return the mean of the posterior."""
+        return (pixels - self.centre) @ self.readers.T
+
+    def paint(self, latents: Float[Tensor, "r d"]) -> Float[Tensor, "r x"]:
+        """Return the painted pixels."""
+        return self.centre + latents @ self.painters
+
+    def _blurred(self, pixels: Float[Tensor, "r x"]) -> Float[Tensor, "r x"]:
+        if not self.config.component_blur_px:
+            return pixels
+        places = torch.arange(self.config.frame_px, device=pixels.device, dtype=pixels.dtype)
+        away = (places[:, None] - places) / self.config.component_blur_px
+        kernel = torch.exp(-0.5 * away.square())
+        rows = rearrange(pixels, "r (l w) -> r l w", w=self.config.frame_px)
+        return rearrange(rows @ (kernel / kernel.sum(dim=1).max()), "r l w -> r (l w)")
 
 
 def _make_encoder(config: VaeConfig) -> nn.Sequential:
