@@ -243,7 +243,7 @@ def make_state(
     )
 
 
-def main_first(ranks: Ranks, work: Callable[[], None]) -> None:
+def main_first(ranks: Ranks, work: Callable[[], object]) -> None:
     """Let the first rank do something that the others wait for."""
     if ranks.is_main:
         work()
