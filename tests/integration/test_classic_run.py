@@ -48,6 +48,21 @@ def test_debug_recipes_run_every_part_and_again_without_work(name: str, tmp_path
     assert {path: path.stat().st_mtime_ns for path in logs} == before
 
 
+@pytest.mark.parametrize(("ends_at", "num_rounds"), [(1.0, 1), (1e6, 2)])
+def test_a_run_ends_with_the_first_round_that_is_good_enough_and_repeats_it(
+    ends_at: float, num_rounds: int, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    config = load_recipe("cartpole-dream-debug")(())
+    config = replace(config, rounds=replace(config.rounds, ends_at=ends_at, confirm_episodes=3))
+    around = Surroundings(folder=tmp_path / "run", seed=config.seed)
+    run_classic(config, around, num_workers=0)
+    rounds = tmp_path / "run" / "rounds"
+    assert [path.name for path in sorted(rounds.iterdir())] == ["00", "01"][:num_rounds]
+    confirmed = rounds / "00" / "confirm" / "done.json"
+    assert confirmed.exists() == (num_rounds == 1)
+
+
 def test_settings_that_disagree_are_refused_with_what_to_set() -> None:
     config = load_recipe("cartpole-dream-debug")(())
     check, _ = load_runner(config)

@@ -58,11 +58,12 @@ def cartpole_dream(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
         controller=_controller(SMALL_VAE.latent_channels + units),
         search=SearchConfig(generations=30, population=24, num_starts=32, check_every=30),
         rounds=RoundsConfig(
-            horizons=(100, 200, 300, 400, 400, 400),
+            horizons=(100, 200, 300, *[400] * 7),
             episodes_per_round=24,
             check_episodes=4,
             check_candidates=3,
             vae_rounds=0,
+            ends_at=475.0,
         ),
         score=ScoreConfig(temperatures=(0.5, 1.0, 1.15)),
         exports_dataset=True,

@@ -36,6 +36,10 @@ class RoundsConfig:
     """Steps after which an episode of a look is cut; the task's own limit counts too."""
     check_candidates: int = 6
     """Candidates of the generation that are played too, for the correlation within one."""
+    ends_at: float | None = None
+    """No further round follows one whose last look reached this return and whose mean, played
+    again, reached it over ``confirm_episodes``. None goes through all rounds."""
+    confirm_episodes: int = 20
 
     def __post_init__(self) -> None:
         """Refuse runs without rounds."""

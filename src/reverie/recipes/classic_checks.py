@@ -1,4 +1,4 @@
-"""Looks at the real simulator while C is trained in the dream; nothing seen here steers it."""
+"""Looks at the real simulator while C is trained in the dream; they only say when to stop."""
 
 import json
 from collections.abc import Sequence
@@ -11,15 +11,17 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 
+from reverie.core.config import to_dict
 from reverie.core.metrics import read_metrics
 from reverie.core.seeds import child_seed, numpy_rng
 from reverie.envs.api import TaskEnv
 from reverie.models.classic.world import ClassicWorld
 from reverie.planning.imagine import ImagineConfig, imagine
 from reverie.planning.live import LiveConfig, LiveEpisode, play_live
-from reverie.recipes.classic_base import ClassicRunConfig
+from reverie.recipes.classic_base import ClassicPlaces, ClassicRunConfig
 from reverie.train.classic import LatentStream
 from reverie.train.controller import draw_starts
+from reverie.train.phase import PhaseFolder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,17 +49,7 @@ class RealLook:
             for count in counts
             for number in range(count)
         ]
-        episodes: list[LiveEpisode] = []
-        for first in range(0, len(seeds), len(self.envs)):
-            chunk = slice(first, first + len(self.envs))
-            episodes += play_live(
-                self.world,
-                config.controller,
-                rows[chunk],
-                self.envs[: len(seeds[chunk])],
-                seeds[chunk],
-                config=LiveConfig(max_steps=rounds.max_look_steps),
-            )
+        episodes = self.play(rows, seeds)
         returns = np.array([sum(episode.rewards) for episode in episodes])
         means = [float(part.mean()) for part in np.split(returns, np.cumsum(counts)[:-1])]
         dreamed = self._dream(some)
@@ -68,6 +60,21 @@ class RealLook:
             "dream_return_of_mean": dreamed[0],
             "pairs": json.dumps([list(pair) for pair in zip(dreamed, means, strict=True)]),
         }
+
+    def play(self, rows: Float[Tensor, "n p"], seeds: Sequence[int]) -> list[LiveEpisode]:
+        """Play one real episode for every row of parameters, as many at a time as there are envs."""
+        episodes: list[LiveEpisode] = []
+        for first in range(0, len(seeds), len(self.envs)):
+            chunk = slice(first, first + len(self.envs))
+            episodes += play_live(
+                self.world,
+                self.config.controller,
+                rows[chunk],
+                self.envs[: len(seeds[chunk])],
+                seeds[chunk],
+                config=LiveConfig(max_steps=self.config.rounds.max_look_steps),
+            )
+        return episodes
 
     def _dream(self, candidates: Float[Tensor, "k p"]) -> list[float]:
         """Dream returns under starts and noise that are the same at every look."""
@@ -111,3 +118,35 @@ class RoundFacts:
         return [
             [(pair[0], pair[1]) for pair in json.loads(str(look["pairs"]))] for look in self.looks
         ]
+
+
+def is_good_enough(
+    look: RealLook, parameters: Float[Tensor, " p"], facts: RoundFacts, folder: Path
+) -> bool:
+    """Tell whether a run may end with this round; what was played for that is not played again.
+
+    A look is a few episodes, and the best of several such looks is lucky: its verdict counts only
+    if as many episodes as ``confirm_episodes`` repeat it.
+    """
+    rounds, config = look.config.rounds, look.config
+    if rounds.ends_at is None or float(facts.looks[-1]["real_return"]) < rounds.ends_at:
+        return False
+    phase = PhaseFolder(path=folder, config=to_dict(config))
+    phase.claim()
+    if phase.done is None:
+        seeds = [
+            child_seed(config.seed, "confirm", look.round_index, number)
+            for number in range(rounds.confirm_episodes)
+        ]
+        played = look.play(parameters.expand(len(seeds), -1), seeds)
+        returns = [float(sum(episode.rewards)) for episode in played]
+        steps = sum(len(episode.rewards) for episode in played)
+        phase.finish({"real_return": float(np.mean(returns)), "real_steps": steps})
+    assert phase.done is not None
+    return float(phase.done["real_return"]) >= rounds.ends_at
+
+
+def confirmed_steps(places: ClassicPlaces) -> int:
+    """Count the real steps that were played to see whether a run may end."""
+    found = places.root.glob("rounds/*/confirm/done.json")
+    return sum(int(json.loads(path.read_text())["real_steps"]) for path in found)

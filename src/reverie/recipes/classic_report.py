@@ -23,7 +23,7 @@ from reverie.models.classic.world import ClassicWorld
 from reverie.planning.imagine import ImagineConfig, imagine
 from reverie.planning.live import LiveConfig, play_live
 from reverie.recipes.classic_base import ClassicPlaces, ClassicRunConfig
-from reverie.recipes.classic_checks import RoundFacts
+from reverie.recipes.classic_checks import RoundFacts, confirmed_steps
 from reverie.recipes.pictures import stack_rows, write_gif
 from reverie.train.classic import LatentStream
 from reverie.train.controller import draw_starts
@@ -62,6 +62,7 @@ def finish_run(
         "real_steps": {
             "learned_from": stream.num_frames - int(stream.lanes.is_first.sum()),
             "looks": int(sum(float(x["real_steps"]) for facts in rounds for x in facts.looks)),
+            "confirmation": confirmed_steps(places),
             "final_score": steps,
         },
         "dream_return": dream_returns(config, world, parameters, stream),

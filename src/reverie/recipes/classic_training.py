@@ -27,7 +27,7 @@ from reverie.models.classic.vae import Vae
 from reverie.models.classic.world import ClassicWorld
 from reverie.planning.live import LiveConfig, play_live
 from reverie.recipes.classic_base import ClassicPlaces, ClassicRunConfig, check_classic_run
-from reverie.recipes.classic_checks import RealLook, RoundFacts
+from reverie.recipes.classic_checks import RealLook, RoundFacts, is_good_enough
 from reverie.recipes.classic_report import finish_run
 from reverie.train.classic import LatentStream, Round, read_stream, train_rnn, train_vae
 from reverie.train.controller import train_controller
@@ -39,8 +39,8 @@ from reverie.train.student import train_student
 def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: int = 2) -> Path:
     """Train V, M and C from nothing, or go on where an earlier call stopped.
 
-    C is trained in the dream alone: real episodes are data for V and M, and looks that steer
-    nothing.
+    C is trained in the dream alone: real episodes are data for V and M, and looks that decide
+    nothing but when there are rounds enough.
 
     Args:
         config: The whole run.
@@ -83,6 +83,9 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
             )
             parameters = _learn_to_act(config, places, around, parameters, look)
             facts.append(RoundFacts.read(places.part(index, "controller"), index, horizon, stream))
+            if is_good_enough(look, parameters, facts[-1], places.part(index, "confirm")):
+                around.audience.say(f"round {index}: good enough; no further round is needed")
+                break
             if index + 1 < len(config.rounds.horizons):
                 _collect_round(config, places, around, world, parameters, envs, index + 1)
         assert stream is not None, "a run has at least one round"
