@@ -62,7 +62,7 @@ class RealLook:
         }
 
     def play(self, rows: Float[Tensor, "n p"], seeds: Sequence[int]) -> list[LiveEpisode]:
-        """Play one real episode for every row of parameters, as many at a time as there are envs."""
+        """Play one real episode per row of parameters, as many at a time as there are envs."""
         episodes: list[LiveEpisode] = []
         for first in range(0, len(seeds), len(self.envs)):
             chunk = slice(first, first + len(self.envs))
