@@ -31,18 +31,19 @@ SMALL_VAE = VaeConfig(
     component_blur_px=6.0,
     component_std=0.0015,
 )
-"""A fortieth of the work of the paper's V; 32 px and 16 numbers still hold what moves here."""
+"""A fortieth of the work of the paper's V. With a blur of 6 px, twelve components tell the angle
+with R2 0.95 within a metre of the middle; without, 32 components tell it with 0.52. The std is
+about that of the rounding of pixels to whole numbers."""
 _VAE_WARMUP_STEPS = 50
 _PIXEL_STD = 0.03
-"""At 0.1 the sampled latent told the angle with R2 0.66 and the angular velocity with 0.32."""
+"""Of what the convolutions paint beside the components."""
 
 
 def cartpole_dream(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
     """A controller for CartPole-v1 that is trained in the dream alone.
 
-    Run with ``reverie train cartpole-dream``. ``docs/reproduce.md`` has the measured times and
-    scores. The sizes are chosen so that two CPU cores finish in half an hour; the paper's own
-    sizes are ``cartpole-dream-paper``.
+    Run with ``reverie train cartpole-dream``: 12 minutes on one busy core, a real return of about
+    350 of 500 (two seeds; ``docs/reproduce.md`` has the numbers and ``docs/log.md`` the reasons).
     """
     units = 64
     return ClassicRunConfig(
