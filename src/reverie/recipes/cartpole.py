@@ -42,8 +42,9 @@ _PIXEL_STD = 0.03
 def cartpole_dream(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
     """A controller for CartPole-v1 that is trained in the dream alone.
 
-    Run with ``reverie train cartpole-dream``: 12 minutes on one busy core, a real return of about
-    350 of 500 (two seeds; ``docs/reproduce.md`` has the numbers and ``docs/log.md`` the reasons).
+    Run with ``reverie train cartpole-dream``: two minutes a round on one busy core. After six
+    rounds the real return was about 350 of 500 (two seeds; ``docs/reproduce.md`` has the numbers
+    and ``docs/log.md`` the reasons).
     """
     units = 64
     return ClassicRunConfig(
