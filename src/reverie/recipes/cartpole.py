@@ -80,7 +80,7 @@ def debug(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
     """
     config = cartpole_dream(tasks)
     fit = FitConfig(total_steps=3, log_every_steps=1, save_every_steps=1)
-    vae_training = replace(config.vae_training, fit=fit, batch_size=8)
+    vae_training = replace(config.vae_training, fit=fit, batch_size=8, num_component_stacks=64)
     rnn_training = replace(config.rnn_training, fit=fit, batch_size=4, window_length=24)
     return replace(
         config,
