@@ -8,10 +8,9 @@ name. It is not LPIPS, and no report calls it so.
 
 import hashlib
 import math
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reverie.core.errors import CheckpointError, ConfigError
+from reverie.core.tensors import load_tensors
 
 Kind = Literal["none", "pyramid", "lpips-alex", "lpips-vgg"]
 
@@ -132,7 +132,9 @@ def load_perceptual(
         return PerceptualTerm(config, pyramid_distance)
     trunk, heads = check_files(config)
     lpips = Lpips(config.kind)
-    lpips.load(_read(trunk), _read(heads))
+    # Published before torch's files were archives; their checksums were compared just now.
+    read = partial(load_tensors, error=CheckpointError, is_verified=True)
+    lpips.load(read(trunk), read(heads))
     return PerceptualTerm(config, lpips.to(device).eval().requires_grad_(False))
 
 
@@ -182,15 +184,6 @@ def check_files(config: PerceptualConfig) -> tuple[Path, Path]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise CheckpointError(f"'{path}' is not a file of weights: {error}.") from error
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"'{path}' holds more than weights: {error}.") from error
 
 
 class Lpips(nn.Module):

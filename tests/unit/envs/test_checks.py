@@ -53,7 +53,7 @@ class Broken:
 
 
 def test_each_broken_promise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "make_env", lambda task, *, frame_spec: Broken())
+    monkeypatch.setattr(checks, "make_env", lambda task, **_: Broken())
     problems = " ".join(check_task("toy-paint", frame_spec=SMALL).problems)
     assert "A score leaves [0, 1]." in problems
     assert "ended by itself at step 1, against its spec" in problems
