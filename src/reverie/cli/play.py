@@ -15,6 +15,7 @@ def play(
     host: str = "127.0.0.1",
     port: int = 8765,
     browser: bool = True,
+    watch: bool = True,
     sessions: int = 8,
     allowed_host: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
 ) -> None:
@@ -33,6 +34,9 @@ def play(
         host: Address to listen on. 0.0.0.0 lets everybody on your network play.
         port: Port to listen on; 0 takes a free one.
         browser: Open the page in the default browser.
+        watch: Show the calibrated probability that the dream goes wrong, where the model has a
+            calibration. It dreams three twins of every frame: --no-watch is at least twice as
+            fast.
         sessions: How many tabs may play at once.
         allowed_host: Names, beside localhost and addresses, by which the server may be reached.
     """
@@ -47,6 +51,7 @@ def play(
     config = ServeConfig(
         engine=EngineConfig(max_sessions=sessions),
         session=SessionConfig(first_task=task),
+        watches=watch,
         allowed_hosts=tuple(name.lower() for name in allowed_host),
     )
     serve(folders, host=host, port=port, open_browser=browser, on_ready=_say_address, config=config)

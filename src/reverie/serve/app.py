@@ -48,6 +48,8 @@ class ServeConfig:
     """Messages that may come at once before the pace counts."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names, beside localhost and addresses, under which people reach the server."""
+    watches: bool = True
+    """Whether models with a calibration show its probability; it costs three more dreams."""
 
 
 def make_app(library: Library, config: ServeConfig = ServeConfig()) -> FastAPI:  # noqa: B008

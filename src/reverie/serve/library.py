@@ -39,12 +39,15 @@ _NO_LIMITS = (
 )
 
 
-def load_library(folders: Sequence[Path], *, first_task: str | None = None) -> Library:
+def load_library(
+    folders: Sequence[Path], *, first_task: str | None = None, watches: bool = True
+) -> Library:
     """Load models from disk; each goes by the name of its folder.
 
     Args:
         folders: Model folders.
         first_task: A task that the first model must know, or None.
+        watches: Whether the calibrated probability is shown where a model has one.
 
     Raises:
         CheckpointError: A folder holds no model, or limits that were fitted for another one.
@@ -56,7 +59,7 @@ def load_library(folders: Sequence[Path], *, first_task: str | None = None) -> L
         name = folder.resolve().name
         if name in library:
             raise ConfigError(f"Two models are called '{name}'. Rename one of the folders.")
-        library[name] = load_show(folder)
+        library[name] = load_show(folder, watches=watches)
     if not library:
         raise ConfigError("There is no model to serve. Give at least one model folder.")
     if first_task is not None:
@@ -64,8 +67,8 @@ def load_library(folders: Sequence[Path], *, first_task: str | None = None) -> L
     return library
 
 
-def load_show(folder: Path) -> Show:
-    """Load one model with its limits."""
+def load_show(folder: Path, *, watches: bool = True) -> Show:
+    """Load one model with its limits and, if wanted, its calibration."""
     world = load_any_world(folder)
     name = folder.resolve().name
     if not isinstance(world, ShortcutWorld):
@@ -75,7 +78,7 @@ def load_show(folder: Path) -> Show:
     except DataError as error:
         return make_show(name, world, notice=str(error))
     show = make_show(name, world, thresholds=limits)
-    if not (folder / CALIBRATION_FILE).exists():
+    if not watches or not (folder / CALIBRATION_FILE).exists():
         # Optional: the page then shows readings and their limits alone.
         return show
     checkpoint = checkpoint_digest(folder)

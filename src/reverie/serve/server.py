@@ -49,7 +49,9 @@ def serve(
         CheckpointError: A folder holds no model.
     """
     with bind(host, port) as listener:
-        library = load_library(model_folders, first_task=config.session.first_task)
+        library = load_library(
+            model_folders, first_task=config.session.first_task, watches=config.watches
+        )
         url = page_url(host, listener.getsockname()[1])
         named = replace(config, allowed_hosts=(*config.allowed_hosts, host.lower()))
         server = make_server(make_app(library, named))

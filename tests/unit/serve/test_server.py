@@ -18,7 +18,7 @@ from reverie.hallucination.thresholds import Limit, TaskThresholds, Thresholds, 
 from reverie.models.dynamics.heads import ContinueHead, RewardHead
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import save_world_model
+from reverie.models.load import resolve_model, save_world_model
 from reverie.models.tokenizer.conv import ConvTokenizer
 from reverie.recipes.pocket import debug
 from reverie.serve.library import load_library, load_show, make_show
@@ -102,6 +102,13 @@ def test_limits_from_dreams_that_went_wrong_are_played_with_a_doubt(folder: Path
     assert not [item for item in first if isinstance(item, Notice)]
     (notice,) = [item for item in second if isinstance(item, Notice)]
     assert "come from dreams that had nearly all gone wrong" in notice.text
+
+
+def test_the_shipped_model_shows_its_probability_unless_nobody_watches() -> None:
+    pocket = resolve_model("pocket")
+    assert load_show(pocket).calibration is not None
+    unwatched = load_show(pocket, watches=False)
+    assert unwatched.calibration is None and unwatched.limits
 
 
 def test_a_model_without_limits_says_how_to_fit_them(folder: Path) -> None:
