@@ -11,7 +11,7 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from reverie.core.errors import ConfigError, MissingDriverError, ReverieError
 from reverie.core.types import DEFAULT_QUALITY, NATIVE_FRAME_PX, FrameSpec, RenderQuality
 
-QUALITIES: tuple[RenderQuality, ...] = ("release", "fast", "fast2x")
+QUALITIES: tuple[RenderQuality, ...] = get_args(RenderQuality)
 """``release``: the model's own shadow map and samples, as in released frames. ``fast``: one sample
 a pixel, smaller shadow map, round shapes of fewer faces; our own data. ``fast2x``: the same at
 twice the size, averaged 2x2; smooth edges, for the live page and for video.

@@ -1,6 +1,8 @@
 """Every task by name. Importing this module, or listing tasks, imports no simulator."""
 
 import importlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -76,6 +78,22 @@ def make_env(
         MissingExtraError: The simulator is an extra that is not installed.
     """
     return make_from_spec(task_spec(name), frame_spec, quality)
+
+
+@contextmanager
+def open_envs(
+    name: str,
+    count: int,
+    *,
+    frame_spec: FrameSpec = FrameSpec(),  # noqa: B008 - frozen
+) -> Iterator[list[TaskEnv]]:
+    """Start the same task several times, to be played side by side; close them all in the end."""
+    with ExitStack() as stack:
+        envs: list[TaskEnv] = []
+        for _ in range(count):
+            envs.append(make_env(name, frame_spec=frame_spec))
+            stack.callback(envs[-1].close)
+        yield envs
 
 
 def make_from_spec(

@@ -247,13 +247,13 @@ def choose_map(dreams: WatchedDreams, order: FitOrder) -> tuple[tuple[str, ...],
         return options[0], order.strengths[0]
     names = np.array(dreams.task)
     if len(set(dreams.task)) < 2:  # noqa: PLR2004 - one task has no other to be left out
-        names = (dreams.episode % 4).astype(str)
+        names = (dreams.episode % NUM_FOLDS).astype(str)
     groups = np.repeat(names, dreams.horizon)
     labels = steps_ahead(dreams).reshape(-1)
     losses: dict[tuple[tuple[str, ...], float], float] = {}
     for channels in options:
         features = features_of(dreams, channels)
-        flat = features.reshape(-1, features.shape[2])
+        flat = _flat(features)
         for strength in order.strengths:
             losses[channels, strength] = left_out_loss(flat, labels, groups, strength=strength)
     return min(losses, key=lambda pair: losses[pair])

@@ -14,12 +14,11 @@ from reverie.core.errors import DataError
 from reverie.hallucination.calibrate import Calibration
 from reverie.hallucination.features import FeatureState, step_features
 from reverie.hallucination.novelty import NoveltyBank
-from reverie.hallucination.verifier import HISTORY, Verifier
+from reverie.hallucination.verifier import HISTORY, SIGNAL, Verifier
 from reverie.hallucination.watch import Watch
 from reverie.models.api import StepContext, WorldModel
 
 NEEDS_BANK = ("knn_global", "knn_local")
-VERIFIER = "verifier"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,7 +83,7 @@ class Monitor:
                 "This calibration looks at the distance to known frames, and the model has no "
                 "bank of them. Fit both again: reverie calibrate MODEL"
             )
-        if verifier is None and VERIFIER in calibration.channels:
+        if verifier is None and SIGNAL in calibration.channels:
             raise DataError(
                 "This calibration looks at a verifier, and the model has none. Fit both again: "
                 "reverie calibrate MODEL --verifier"
@@ -112,7 +111,7 @@ class Monitor:
         past = self.past
         if self.verifier is not None and past is not None:
             latent = step.prediction.latent
-            signals = {**signals, VERIFIER: self.verifier(past, step.action, latent)}
+            signals = {**signals, SIGNAL: self.verifier(past, step.action, latent)}
             past = torch.cat([past, latent[:, None]], dim=1)[:, -HISTORY:]
         exact = {name: values.double().cpu() for name, values in signals.items()}
         state, features = step_features(self.features, exact, self.calibration.channels)

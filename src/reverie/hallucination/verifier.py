@@ -21,6 +21,8 @@ from reverie.core.errors import CheckpointError, ConfigError, DataError
 from reverie.core.files import atomic_path
 from reverie.models.api import Gauge, LatentSpec, StepContext, WorldModel
 
+SIGNAL = "verifier"
+"""Name of its reading among a step's signals."""
 FILE_NAME = "verifier.safetensors"
 HISTORY = 4
 """Latents before the step that are looked at."""

@@ -1,6 +1,6 @@
 """Controllers in the real simulator: many episodes side by side, one batch for the world model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,16 +118,32 @@ def play_live(
 
 
 def play_many(
-    play: Callable[[Sequence[TaskEnv], Sequence[int]], list[LiveEpisode]],
+    world: ClassicWorld,
+    controller: ControllerConfig,
+    parameters: Float[Tensor, "k p"],
     envs: Sequence[TaskEnv],
     seeds: Sequence[int],
-) -> list[LiveEpisode]:
-    """Play more episodes than there are environments, batch after batch."""
-    played: list[LiveEpisode] = []
-    for start in range(0, len(seeds), len(envs)):
-        chunk = seeds[start : start + len(envs)]
-        played += play(envs[: len(chunk)], chunk)
-    return played
+    *,
+    config: LiveConfig = LiveConfig(),  # noqa: B008
+    keeps_frames: bool = False,
+) -> Iterator[LiveEpisode]:
+    """Play more episodes than there are environments, batch after batch, as ``play_live`` does.
+
+    Yields:
+        The episodes of a batch once it is finished, in the order of the seeds.
+    """
+    weights = parameters.expand(len(seeds), -1)
+    for first in range(0, len(seeds), len(envs)):
+        batch = slice(first, first + len(envs))
+        yield from play_live(
+            world,
+            controller,
+            weights[batch],
+            envs[: len(seeds[batch])],
+            seeds[batch],
+            config=config,
+            keeps_frames=keeps_frames,
+        )
 
 
 def first_state(world: ClassicWorld, episodes: Sequence[LiveEpisode]) -> ClassicState:

@@ -17,7 +17,7 @@ from reverie.core.seeds import child_seed, numpy_rng
 from reverie.envs.api import TaskEnv
 from reverie.models.classic.world import ClassicWorld
 from reverie.planning.imagine import ImagineConfig, imagine
-from reverie.planning.live import LiveConfig, LiveEpisode, play_live
+from reverie.planning.live import LiveConfig, LiveEpisode, play_many
 from reverie.recipes.classic_base import ClassicPlaces, ClassicRunConfig
 from reverie.train.classic import LatentStream
 from reverie.train.controller import draw_starts
@@ -61,20 +61,11 @@ class RealLook:
             "pairs": json.dumps([list(pair) for pair in zip(dreamed, means, strict=True)]),
         }
 
-    def play(self, rows: Float[Tensor, "n p"], seeds: Sequence[int]) -> list[LiveEpisode]:
-        """Play one real episode per row of parameters, as many at a time as there are envs."""
-        episodes: list[LiveEpisode] = []
-        for first in range(0, len(seeds), len(self.envs)):
-            chunk = slice(first, first + len(self.envs))
-            episodes += play_live(
-                self.world,
-                self.config.controller,
-                rows[chunk],
-                self.envs[: len(seeds[chunk])],
-                seeds[chunk],
-                config=LiveConfig(max_steps=self.config.rounds.max_look_steps),
-            )
-        return episodes
+    def play(self, rows: Float[Tensor, "k p"], seeds: Sequence[int]) -> list[LiveEpisode]:
+        """Play one real episode per row of parameters; one row plays them all."""
+        live = LiveConfig(max_steps=self.config.rounds.max_look_steps)
+        controller = self.config.controller
+        return list(play_many(self.world, controller, rows, self.envs, seeds, config=live))
 
     def _dream(self, candidates: Float[Tensor, "k p"]) -> list[float]:
         """Dream returns under starts and noise that are the same at every look."""
@@ -138,7 +129,7 @@ def is_good_enough(
             child_seed(config.seed, "confirm", look.round_index, number)
             for number in range(rounds.confirm_episodes)
         ]
-        played = look.play(parameters.expand(len(seeds), -1), seeds)
+        played = look.play(parameters[None], seeds)
         returns = [float(sum(episode.rewards)) for episode in played]
         steps = sum(len(episode.rewards) for episode in played)
         phase.finish({"real_return": float(np.mean(returns)), "real_steps": steps})
@@ -149,4 +140,5 @@ def is_good_enough(
 def confirmed_steps(places: ClassicPlaces) -> int:
     """Count the real steps that were played to see whether a run may end."""
     found = places.root.glob("rounds/*/confirm/done.json")
-    return sum(int(json.loads(path.read_text())["real_steps"]) for path in found)
+    facts = [PhaseFolder(path=path.parent, config={}).done or {} for path in found]
+    return sum(int(one["real_steps"]) for one in facts)

@@ -21,7 +21,7 @@ from reverie.models.classic.disk import save_classic_world
 from reverie.models.classic.objective import draw_latents
 from reverie.models.classic.world import ClassicWorld
 from reverie.planning.imagine import ImagineConfig, imagine
-from reverie.planning.live import LiveConfig, play_live
+from reverie.planning.live import LiveConfig, play_many
 from reverie.recipes.classic_base import ClassicPlaces, ClassicRunConfig
 from reverie.recipes.classic_checks import RoundFacts, confirmed_steps
 from reverie.recipes.pictures import stack_rows, write_gif
@@ -217,20 +217,10 @@ def _play(
     envs: Sequence[TaskEnv],
 ) -> tuple[list[float], int]:
     seeds = [child_seed(config.seed, "score", number) for number in range(config.score.episodes)]
-    returns: list[float] = []
-    steps = 0
-    for first in range(0, len(seeds), len(envs)):
-        chunk = seeds[first : first + len(envs)]
-        for episode in play_live(
-            world,
-            config.controller,
-            parameters[None],
-            envs[: len(chunk)],
-            chunk,
-            config=LiveConfig(max_steps=config.score.max_steps),
-        ):
-            returns.append(float(sum(episode.rewards)))
-            steps += len(episode.rewards)
+    live = LiveConfig(max_steps=config.score.max_steps)
+    played = list(play_many(world, config.controller, parameters[None], envs, seeds, config=live))
+    returns = [float(sum(episode.rewards)) for episode in played]
+    steps = sum(len(episode.rewards) for episode in played)
     return returns, steps
 
 

@@ -4,10 +4,9 @@ Every part has a folder in the run's folder and goes on where it stopped.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +20,11 @@ from reverie.core.seeds import child_seed
 from reverie.data.exporters.hf import export_hf, is_exported
 from reverie.data.store import EpisodeStore
 from reverie.envs.api import TaskEnv
-from reverie.envs.registry import make_env
+from reverie.envs.registry import open_envs
 from reverie.models.classic.mdn_rnn import MdnRnn
 from reverie.models.classic.vae import Vae
 from reverie.models.classic.world import ClassicWorld
-from reverie.planning.live import LiveConfig, play_live
+from reverie.planning.live import LiveConfig, play_many
 from reverie.recipes.classic_base import ClassicPlaces, ClassicRunConfig, check_classic_run
 from reverie.recipes.classic_checks import RealLook, RoundFacts, is_good_enough
 from reverie.recipes.classic_report import finish_run
@@ -64,8 +63,8 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
     parameters = torch.zeros(config.controller.num_parameters)
     world = ClassicWorld(vae, rnn, config.dream)
     facts: list[RoundFacts] = []
-    with ExitStack() as stack:
-        envs = _make_envs(config, stack)
+    side_by_side, frame = config.score.side_by_side, config.data.frame
+    with open_envs(config.data.tasks[0], side_by_side, frame_spec=frame) as envs:
         stream: LatentStream | None = None
         for index, horizon in enumerate(config.rounds.horizons):
             if 0 < index <= config.rounds.vae_rounds:
@@ -102,15 +101,6 @@ def _make_parts(config: ClassicRunConfig) -> tuple[Vae, MdnRnn]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(child_seed(config.seed, "classic", "weights"))
         return Vae(config.vae), MdnRnn(config.rnn)
-
-
-def _make_envs(config: ClassicRunConfig, stack: ExitStack) -> list[TaskEnv]:
-    envs: list[TaskEnv] = []
-    for _ in range(config.score.side_by_side):
-        env = make_env(config.data.tasks[0], frame_spec=config.data.frame)
-        stack.callback(env.close)
-        envs.append(env)
-    return envs
 
 
 def _collect_first(
@@ -177,25 +167,18 @@ def _learn_to_act(
 ) -> Float[Tensor, " p"]:
     """Train C in the dream of this round, by CMA-ES or by PPO."""
     index = look.round_index
-    folder = _folder(config, places.part(index, "controller"), index)
-    if config.student is not None:
-        return train_student(
-            look.world,
-            config.controller,
-            parameters,
-            look.stream,
-            replace(config.student, horizon=look.horizon),
-            folder=folder,
-            around=around,
-            check=look,
-        )
-    return train_controller(
+    if config.student is None:
+        settings = replace(config.search, horizon=look.horizon)
+        train = partial(train_controller, config=settings)
+    else:
+        student = replace(config.student, horizon=look.horizon)
+        train = partial(train_student, config=student)
+    return train(
         look.world,
         config.controller,
         parameters,
         look.stream,
-        replace(config.search, horizon=look.horizon),
-        folder=folder,
+        folder=_folder(config, places.part(index, "controller"), index),
         around=around,
         check=look,
     )
@@ -239,19 +222,17 @@ def _collect_round(
             random_share=shares[kind], source=kind, max_steps=rounds.max_collect_steps
         )
         with store.writer() as writer:
-            for chunk in _chunks(list(todo.items()), len(envs)):
-                seeds = [seed for _, seed in chunk]
-                played = play_live(
-                    world,
-                    config.controller,
-                    parameters[None],
-                    envs[: len(chunk)],
-                    seeds,
-                    config=live,
-                    keeps_frames=True,
-                )
-                for (name, _), episode in zip(chunk, played, strict=True):
-                    writer.append(episode.to_episode(kind), id=name)
+            played = play_many(
+                world,
+                config.controller,
+                parameters[None],
+                envs,
+                list(todo.values()),
+                config=live,
+                keeps_frames=True,
+            )
+            for name, episode in zip(todo, played, strict=True):
+                writer.append(episode.to_episode(kind), id=name)
         lengths = _lengths(places.data, names)
         around.audience.say(
             f"collect round {index}: {count} episodes of '{kind}', "
@@ -262,10 +243,6 @@ def _collect_round(
 def _lengths(path: Path, names: dict[str, int]) -> list[int]:
     store = EpisodeStore.open(path)
     return [store.entry(name).num_steps for name in names]
-
-
-def _chunks(items: list[Any], size: int) -> list[list[Any]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _round_of(episode_id: str) -> int:

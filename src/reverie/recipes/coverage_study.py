@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from reverie.collect.collector import collect
 from reverie.collect.order import CollectOrder
@@ -20,12 +19,14 @@ from reverie.core.config import to_dict
 from reverie.core.errors import ConfigError
 from reverie.core.files import write_json
 from reverie.core.seeds import child_seed
+from reverie.core.types import FrameSpec
 from reverie.data.sampling import Balance
 from reverie.data.store import EpisodeStore
 from reverie.models.load import load_world_model, save_world_model, weights_hash
+from reverie.recipes.adapt import CODEC, REPLAY_POLICIES
 from reverie.recipes.evaluation import EvaluationOrder, evaluate_live, quick_order, write_results
 from reverie.recipes.finetune import FinetuneConfig, FinetuneJob, finetune
-from reverie.recipes.studies import spread, write_study
+from reverie.recipes.studies import compared, number_of, spread, write_study
 from reverie.train.phase import PhaseFolder, Surroundings
 from reverie.train.progress import Audience, Silence
 
@@ -38,7 +39,6 @@ WAYS: Mapping[str, Balance] = {
 }
 """How tasks are balanced in each continuation."""
 METRICS = ("reconstruction_psnr_db", "action_shuffle_ratio", "rollout_gain_db")
-CODEC = "zstd"
 
 
 def study_finetune(num_tokenizer: int = 300, num_dynamics: int = 200) -> FinetuneConfig:
@@ -70,9 +70,7 @@ class CoverageStudy:
     """Episodes of each task; the shipped model knows none of these tasks."""
     max_steps: int = 120
     """Per episode."""
-    policies: Mapping[str, float] = field(
-        default_factory=lambda: {"mixed": 2.0, "noise": 1.0, "random": 1.0}
-    )
+    policies: Mapping[str, float] = field(default_factory=lambda: dict(REPLAY_POLICIES))
     num_seeds: int = 5
     finetune: FinetuneConfig = field(default_factory=study_finetune)
     """Of the base; each continuation is as long again."""
@@ -111,11 +109,10 @@ def study_coverage(
         for name, numbers in _run_seed(model, study, out, seed, num_workers, audience).items():
             for metric in METRICS:
                 for row, task in enumerate(tasks):
-                    value = numbers[task][metric]
-                    if isinstance(value, int | float):
-                        found[name][metric][row, seed] = value
+                    found[name][metric][row, seed] = number_of(numbers[task][metric])
     facts = {"episodes": dict(study.episodes), "seeds": study.num_seeds}
-    rows = {name: _row(found[name], found[CONTROL] if name in WAYS else None) for name in names}
+    rows = {name: compared(found[name], found[CONTROL], "control") for name in WAYS}
+    rows = {BEFORE: compared(found[BEFORE], None, "control"), **rows}
     by_task = {
         name: {
             task: {metric: spread(found[name][metric][row : row + 1], task) for metric in METRICS}
@@ -124,17 +121,6 @@ def study_coverage(
         for name in names
     }
     return write_study(out, {"study": "coverage", **facts, "rows": rows, "by_task": by_task})
-
-
-Found = Mapping[str, Float[np.ndarray, "tasks seeds"]]
-
-
-def _row(mine: Found, control: Found | None) -> dict[str, Any]:
-    row: dict[str, Any] = {metric: spread(mine[metric], metric) for metric in METRICS}
-    if control is not None and mine is not control:
-        for metric in METRICS:
-            row[f"{metric}_minus_control"] = spread(mine[metric] - control[metric], metric)
-    return row
 
 
 def _run_seed(
@@ -146,15 +132,16 @@ def _run_seed(
     audience: Audience,
 ) -> dict[str, dict[str, Any]]:
     folder = out / f"seed-{seed}"
+    world = load_world_model(model)
     key = {
-        "model": weights_hash(load_world_model(model)),
+        "model": weights_hash(world),
         "episodes": dict(study.episodes),
         "policies": dict(study.policies),
         "max_steps": study.max_steps,
         "finetune": to_dict(study.finetune),
     }
     PhaseFolder(path=folder, config=json.loads(json.dumps(key))).claim()
-    data = _corpus(model, study, folder / "data", seed, num_workers)
+    data = _corpus(world.tokenizer.frame_spec, study, folder / "data", seed, num_workers)
     stage = _Stage(study=study, data=data, seed=seed, audience=audience)
     base = stage.train(model, folder / "base", "windows")
     found = {BEFORE: stage.measure(base, folder / "base")}
@@ -165,8 +152,9 @@ def _run_seed(
     return found
 
 
-def _corpus(model: Path, study: CoverageStudy, path: Path, seed: int, num_workers: int) -> Path:
-    frame = load_world_model(model).tokenizer.frame_spec
+def _corpus(
+    frame: FrameSpec, study: CoverageStudy, path: Path, seed: int, num_workers: int
+) -> Path:
     EpisodeStore.open_or_create(path, frame, CODEC)
     for task, count in study.episodes.items():
         order = CollectOrder(

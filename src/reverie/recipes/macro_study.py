@@ -1,6 +1,5 @@
 """The study of macro-actions: dreams of 100 macro steps beside the real simulator."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from reverie.core.config import to_dict
 from reverie.core.errors import ConfigError
 from reverie.core.files import write_bytes, write_json
 from reverie.core.seeds import child_seed, numpy_rng
-from reverie.envs.api import TaskEnv
-from reverie.envs.registry import make_env
+from reverie.envs.registry import open_envs
 from reverie.evaluate.macro_drift import MacroDrift, measure_macro_drift
 from reverie.models.classic.world import ClassicState, ClassicWorld
 from reverie.models.families import load_any_world, load_controller_of
@@ -59,8 +57,9 @@ def study_macros(folder: Path, study: MacroStudy, out: Path, *, audience: Audien
         world.temperature = study.temperature
     real: list[MacroRollouts] = []
     starts: list[ClassicState] = []
-    with ExitStack() as stack:
-        envs = _make_envs(world, study, stack)
+    side_by_side = min(study.side_by_side, study.rollouts)
+    frame = world.tokenizer.frame_spec
+    with open_envs(world.tasks[0], side_by_side, frame_spec=frame) as envs:
         for first in range(0, study.rollouts, len(envs)):
             count = min(len(envs), study.rollouts - first)
             seeds = [child_seed(study.seed, "macro", first + row) for row in range(count)]
@@ -117,12 +116,3 @@ def table(drift: MacroDrift, study: MacroStudy) -> str:
                 f"{'yes' if one.is_match else 'no'} |"
             )
     return "\n".join(lines) + "\n"
-
-
-def _make_envs(world: ClassicWorld, study: MacroStudy, stack: ExitStack) -> list[TaskEnv]:
-    envs: list[TaskEnv] = []
-    for _ in range(min(study.side_by_side, study.rollouts)):
-        env = make_env(world.tasks[0], frame_spec=world.tokenizer.frame_spec)
-        stack.callback(env.close)
-        envs.append(env)
-    return envs

@@ -40,6 +40,10 @@ RESULT_FILE = "study.json"
 TABLE_FILE = "study.md"
 
 
+Found = Mapping[str, Float[np.ndarray, "tasks seeds"]]
+"""Metric to what was measured."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CautiousStudy:
     """Planning with and without caution, on the same starts."""
@@ -122,14 +126,9 @@ def study_targeted(
                 folder = out / task / policy / f"seed-{seed}"
                 values = _adapt_once(model, study, task, policy, seed, folder, num_workers)
                 for metric in metrics:
-                    found[policy][metric][row, seed] = _number(values[metric])
-    rows: dict[str, Any] = {}
-    for policy in study.policies:
-        rows[policy] = {metric: spread(found[policy][metric], metric) for metric in metrics}
-        if policy != BASELINE_SOURCE and BASELINE_SOURCE in found:
-            for metric in metrics:
-                difference = found[policy][metric] - found[BASELINE_SOURCE][metric]
-                rows[policy][f"{metric}_minus_random"] = spread(difference, metric)
+                    found[policy][metric][row, seed] = number_of(values[metric])
+    baseline = found.get(BASELINE_SOURCE)
+    rows = {policy: compared(mine, baseline, "random") for policy, mine in found.items()}
     facts = {"tasks": list(study.tasks), "seeds": study.num_seeds, "episodes": study.num_episodes}
     return write_study(out, {"study": "targeted", **facts, "rows": rows})
 
@@ -171,7 +170,23 @@ def spread(values: Float[np.ndarray, "tasks runs"], name: str) -> dict[str, floa
     return {**facts, "mean": mean, "iqm": iqm, "low": low, "high": high}
 
 
-def _number(value: Any) -> float:
+def compared(mine: Found, baseline: Found | None, name: str) -> dict[str, Any]:
+    """Return the spread of every metric, and of its difference to another way, paired by seed.
+
+    Args:
+        mine: Metric to values.
+        baseline: The same of the other way; None, or the way itself, is not compared with.
+        name: Of the other way.
+    """
+    row: dict[str, Any] = {metric: spread(values, metric) for metric, values in mine.items()}
+    if baseline is not None and baseline is not mine:
+        for metric, values in mine.items():
+            row[f"{metric}_minus_{name}"] = spread(values - baseline[metric], metric)
+    return row
+
+
+def number_of(value: Any) -> float:
+    """Return a measured number, not-a-number where a summary says something else."""
     return float(value) if isinstance(value, (int, float)) else np.nan
 
 

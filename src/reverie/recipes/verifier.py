@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 
 from reverie.evaluate.discrimination import auroc, auroc_numbers, spearman_numbers
 from reverie.evaluate.watched import GAIN_STEPS, WatchedDreams
-from reverie.hallucination.verifier import HISTORY, Verifier, VerifierConfig
+from reverie.hallucination.verifier import HISTORY, SIGNAL, Verifier, VerifierConfig
 from reverie.hallucination.verifier_training import (
     Transitions,
     VerifierTraining,
@@ -22,7 +22,6 @@ from reverie.hallucination.verifier_training import (
 )
 from reverie.models.api import WorldModel
 
-SIGNAL = "verifier"
 NUM_FOLDS = 2
 _ROWS = 16
 """Frames that are decoded and encoded at once."""
@@ -109,35 +108,30 @@ def _rows(data: Transitions, kept: Bool[np.ndarray, " n"]) -> Transitions:
     )
 
 
-@torch.no_grad()
 def read_verifier(verifier: Verifier, dreams: WatchedDreams) -> Float[np.ndarray, "n t"]:
     """Return the logit that each dreamed step is real, from the dream's own past."""
-    context = torch.from_numpy(dreams.true[:, : dreams.num_context]).float()
-    whole = torch.cat([context, torch.from_numpy(dreams.dreamed).float()], dim=1)
-    actions = torch.from_numpy(dreams.actions)
-    columns = [
-        _read(verifier, whole, actions[:, step], dreams.num_context + step)
-        for step in range(dreams.horizon)
-    ]
-    return torch.stack(columns, dim=1).double().numpy()
+    return _read(verifier, dreams, np.concatenate([_context(dreams), dreams.dreamed], axis=1))
+
+
+def read_real(verifier: Verifier, dreams: WatchedDreams) -> Float[np.ndarray, "n t"]:
+    """Return the logits of what really followed."""
+    return _read(verifier, dreams, dreams.true)
+
+
+def _context(dreams: WatchedDreams) -> Float32[np.ndarray, "n f k d"]:
+    return dreams.true[:, : dreams.num_context]
 
 
 @torch.no_grad()
-def read_real(verifier: Verifier, dreams: WatchedDreams) -> Float[np.ndarray, "n t"]:
-    """Return the logits of what really followed."""
-    whole = torch.from_numpy(dreams.true).float()
-    actions = torch.from_numpy(dreams.actions)
+def _read(
+    verifier: Verifier, dreams: WatchedDreams, latents: Float32[np.ndarray, "n f k d"]
+) -> Float[np.ndarray, "n t"]:
+    whole, actions = torch.from_numpy(latents).float(), torch.from_numpy(dreams.actions)
     columns = [
-        _read(verifier, whole, actions[:, step], dreams.num_context + step)
-        for step in range(dreams.horizon)
+        verifier(whole[:, max(0, frame - HISTORY) : frame], actions[:, step], whole[:, frame])
+        for step, frame in enumerate(range(dreams.num_context, whole.shape[1]))
     ]
     return torch.stack(columns, dim=1).double().numpy()
-
-
-def _read(
-    verifier: Verifier, latents: torch.Tensor, action: torch.Tensor, frame: int
-) -> torch.Tensor:
-    return verifier(latents[:, max(0, frame - HISTORY) : frame], action, latents[:, frame])
 
 
 def judge_verifier(

@@ -18,7 +18,6 @@ from reverie.hallucination import normalise
 from reverie.hallucination.calibrate import FILE_NAME as CALIBRATION_FILE
 from reverie.hallucination.calibrate import calibration_setup, load_calibration
 from reverie.hallucination.gauges import PAGE_GAUGES, ReadingSet
-from reverie.hallucination.monitor import VERIFIER
 from reverie.hallucination.novelty import load_bank
 from reverie.hallucination.thresholds import (
     TaskThresholds,
@@ -27,7 +26,7 @@ from reverie.hallucination.thresholds import (
     load_thresholds,
     reading_setup,
 )
-from reverie.hallucination.verifier import load_verifier
+from reverie.hallucination.verifier import SIGNAL, load_verifier
 from reverie.models.api import StepContext, WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.families import load_any_world
@@ -84,7 +83,7 @@ def load_show(folder: Path, *, watches: bool = True) -> Show:
     checkpoint = checkpoint_digest(folder)
     calibration = load_calibration(folder, calibration_setup(checkpoint, world))
     verifier = None
-    if VERIFIER in calibration.channels:
+    if SIGNAL in calibration.channels:
         verifier = load_verifier(folder, checkpoint=checkpoint)
     return replace(show, calibration=calibration, bank=load_bank(folder), verifier=verifier)
 

@@ -196,14 +196,7 @@ def prepare_vae(
 
     return Training(
         kind="vae",
-        state=make_state(
-            objective,
-            config.optim,
-            draws,
-            name=folder.path.name,
-            around=around,
-            max_decay=_average_decay(config.fit),
-        ),
+        state=_make_state(objective, config, draws, folder, around),
         next_batch=next_batch,
         compute_loss=compute_loss,
         frames_per_step=config.batch_size,
@@ -301,19 +294,29 @@ def prepare_rnn(
 
     return Training(
         kind="rnn",
-        state=make_state(
-            objective,
-            config.optim,
-            draws,
-            name=folder.path.name,
-            around=around,
-            max_decay=_average_decay(config.fit),
-        ),
+        state=_make_state(objective, config, draws, folder, around),
         next_batch=next_batch,
         compute_loss=compute_loss,
         frames_per_step=config.batch_size * length,
         optim=config.optim,
         config=folder.config,
+    )
+
+
+def _make_state(
+    objective: nn.Module,
+    config: VaeTrainingConfig | RnnTrainingConfig,
+    draws: CountedDraws,
+    folder: PhaseFolder,
+    around: Surroundings,
+) -> TrainState:
+    return make_state(
+        objective,
+        config.optim,
+        draws,
+        name=folder.path.name,
+        around=around,
+        max_decay=_average_decay(config.fit),
     )
 
 

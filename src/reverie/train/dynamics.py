@@ -17,7 +17,7 @@ from reverie.data.loader import LoadedBatch, WindowReader
 from reverie.data.resident import ResidentReader
 from reverie.data.sampling import Balance, WindowSampler
 from reverie.data.store import EpisodeStore
-from reverie.data.windows import list_windows
+from reverie.data.windows import WindowList, list_windows
 from reverie.models.dynamics.net import DynamicsConfig
 from reverie.models.dynamics.objective import DynamicsObjective
 from reverie.models.load import weights_hash
@@ -153,8 +153,8 @@ def prepare_dynamics(
             f"{config.longest}: a window that has slid would never be trained. Try "
             f"{net_config.context + net_config.context // 2}."
         )
-    sampler = _make_sampler(store, config, around)
     windows = list_windows(store.index, config.window_length)
+    sampler = _make_sampler(windows, store, config, around)
     balance = LossBalance.of_windows(windows, config.strategy, ranks.device)
     reader = _make_reader(store, latents, net_config, ranks.device)
 
@@ -182,13 +182,17 @@ def prepare_dynamics(
 
 
 def _make_sampler(
-    store: EpisodeStore, config: DynamicsTrainingConfig, around: Surroundings
+    short_windows: WindowList,
+    store: EpisodeStore,
+    config: DynamicsTrainingConfig,
+    around: Surroundings,
 ) -> WindowSampler | MixedLengths:
-    def of(length: int, batch_size: int, *names: str) -> WindowSampler:
-        windows = list_windows(store.index, length)
+    def of(windows: WindowList, batch_size: int, *names: str) -> WindowSampler:
         absent = sorted({entry.task for entry in store.index} - set(windows.tasks))
         if absent:
-            around.audience.say(f"dynamics: no windows of {length} frames in {', '.join(absent)}")
+            around.audience.say(
+                f"dynamics: no windows of {windows.length} frames in {', '.join(absent)}"
+            )
         return make_sampler(
             windows,
             {name: value for name, value in config.task_weights.items() if name not in absent},
@@ -200,12 +204,12 @@ def _make_sampler(
             ranks=around.ranks,
         )
 
-    short = of(config.window_length, config.batch_size)
+    short = of(short_windows, config.batch_size)
     if not config.long_length:
         return short
     return MixedLengths(
         short,
-        of(config.long_length, config.long_batch_size, "long"),
+        of(list_windows(store.index, config.long_length), config.long_batch_size, "long"),
         long_share=config.long_share,
         first_all_long=round((1 - config.long_tail) * config.fit.total_steps),
         seed=child_seed(around.seed, "dynamics", "lengths"),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,8 @@ from reverie.train.loop import FitConfig, Hook, Training, fit, resume
 from reverie.train.optim import OptimConfig, make_optimizer
 from reverie.train.progress import Audience, Silence
 from reverie.train.state import MAX_EMA_DECAY, Average, Resumable, TrainState
+
+Built = TypeVar("Built")
 
 _RESULT = "result.safetensors"
 _DONE = "done.json"
@@ -248,6 +250,13 @@ def main_first(ranks: Ranks, work: Callable[[], object]) -> None:
     if ranks.is_main:
         work()
     ranks.wait()
+
+
+def each_after_main(ranks: Ranks, build: Callable[[], Built]) -> Built:
+    """Build something on every rank, on the others once the first one is done."""
+    built = build() if ranks.is_main else None
+    ranks.wait()
+    return build() if built is None else built
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from reverie.train.phase import (
     PhaseFolder,
     Surroundings,
     check_weights,
+    each_after_main,
     main_first,
     make_sampler,
     make_state,
@@ -167,8 +168,8 @@ def prepare_tokenizer(
         seed=child_seed(seed, "tokenizer", "windows"),
         ranks=ranks,
     )
-    main_first(ranks, lambda: FrameCache.build(store, cache_path))
-    read = _make_reader(store, FrameCache.build(store, cache_path), ranks.device)
+    cache = each_after_main(ranks, lambda: FrameCache.build(store, cache_path))
+    read = _make_reader(store, cache, ranks.device)
 
     def next_batch() -> tuple[Tensor, Tensor | None]:
         refs = sampler.next_batch()

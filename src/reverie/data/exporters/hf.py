@@ -7,6 +7,7 @@ own description of the columns, so ``datasets.load_dataset(FOLDER)`` knows which
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +105,17 @@ def read_hf(folder: Path) -> Iterator[tuple[str, Episode]]:
 
 def import_hf(folder: Path, out: Path, *, codec: str = "webp") -> EpisodeStore:
     """Write an exported dataset into an episode store; names that are there are left out."""
-    store: EpisodeStore | None = None
-    writer: Any = None
-    for name, episode in read_hf(folder):
-        if store is None:
-            height, width = episode.frames.shape[1:3]
-            spec = FrameSpec(height_px=height, width_px=width)
-            store = EpisodeStore.open_or_create(out, spec, codec)
-            writer = store.writer().__enter__()
-        if name not in store:
-            writer.append(episode, id=name)
-    if store is None:
+    named = read_hf(folder)
+    first = next(named, None)
+    if first is None:
         raise DataError(f"'{folder}' has no rows.")
-    writer.__exit__(None, None, None)
+    height, width = first[1].frames.shape[1:3]
+    spec = FrameSpec(height_px=height, width_px=width)
+    store = EpisodeStore.open_or_create(out, spec, codec)
+    with store.writer() as writer:
+        for name, episode in chain([first], named):
+            if name not in store:
+                writer.append(episode, id=name)
     store.refresh()
     return store
 

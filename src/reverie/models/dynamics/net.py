@@ -149,21 +149,21 @@ class FrameInputs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NewFrame:
-    """All that is known of a frame before it is dreamed; its K + 1 forwards share it."""
-
-    told: "ToldTokens"
-    views: StepViews
-    prior: Prior | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class ToldTokens:
     """The tokens of frames that do not depend on their noise."""
 
     action: Float[Tensor, "b t 1 m"]
     others: Float[Tensor, "b t k m"]
     """Register and agent tokens."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewFrame:
+    """All that is known of a frame before it is dreamed; its K + 1 forwards share it."""
+
+    told: ToldTokens
+    views: StepViews
+    prior: Prior | None
 
 
 class DynamicsNet(nn.Module):

@@ -1,6 +1,5 @@
 """Between messages and inference: what each request means, and how the answer is written."""
 
-import math
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from reverie.core.errors import ShapeError, UnknownNameError
 from reverie.core.registry import unknown_name_message
 from reverie.hallucination.foresight import READINGS, ForesightConfig
+from reverie.serve.protocol import finite_or_none
 from reverie.serve.service import inference
 from reverie.serve.service.inference import Check, Limits, Opened, ServedModel
 from reverie.serve.service.messages import (
@@ -28,7 +28,14 @@ from reverie.serve.service.messages import (
     Window,
 )
 from reverie.serve.service.sessions import Sessions
-from reverie.serve.service.window import Frames, Track, read_action, read_frame, write_frame
+from reverie.serve.service.window import (
+    Frames,
+    Track,
+    check_steps,
+    read_action,
+    read_frame,
+    write_frame,
+)
 
 AnySource = EncodeRequest | ImagineRequest | ActRequest | VerifyRequest
 
@@ -68,11 +75,7 @@ def read_window(model: ServedModel, window: Window) -> Frames:
             f"This model reads windows of up to {model.max_frames} frames, got "
             f"{len(window.frames)}. Send the newest ones."
         )
-    if len(window.actions) != len(window.frames) - 1:
-        raise ShapeError(
-            f"{len(window.frames)} frames have {len(window.frames) - 1} actions between them, got "
-            f"{len(window.actions)}. Send one action per step."
-        )
+    check_steps(len(window.frames), len(window.actions))
     spec = model.world.tokenizer.frame_spec
     width = model.widths[task]
     actions = [read_action(values, width) for values in window.actions]
@@ -207,10 +210,7 @@ def _read_actions(
 
 
 def _number(value: float | Tensor | None) -> float | None:
-    if value is None:
-        return None
-    number = float(value)
-    return number if math.isfinite(number) else None
+    return None if value is None else finite_or_none(float(value))
 
 
 def _since_ms(begun_s: float) -> float:

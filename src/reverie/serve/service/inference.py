@@ -171,8 +171,7 @@ def imagine(
 
 def show(model: ServedModel, foresight: Foresight) -> np.ndarray:
     """Decode the first dream: frames (h, height, width, 3)."""
-    latents = rearrange(foresight.latents, "1 h n d -> 1 h n d")
-    frames, _ = model.world.tokenizer.decode(latents)
+    frames, _ = model.world.tokenizer.decode(foresight.latents)
     return frames[0].cpu().numpy()
 
 

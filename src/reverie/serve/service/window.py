@@ -34,11 +34,7 @@ class Frames:
         Raises:
             ShapeError: There is not one action between each two frames.
         """
-        if len(self.actions) != len(self.frames) - 1:
-            raise ShapeError(
-                f"{len(self.frames)} frames have {len(self.frames) - 1} actions between them, got "
-                f"{len(self.actions)}. Send one action per step."
-            )
+        check_steps(len(self.frames), len(self.actions))
         episode = Episode(
             frames=self.frames,
             actions=self.actions,
@@ -50,6 +46,19 @@ class Frames:
         )
         start = 0 if self.starts_episode or len(self.frames) == 1 else 1
         return episode_to_batch(episode, start, action_width=action_width)
+
+
+def check_steps(num_frames: int, num_actions: int) -> None:
+    """Refuse windows that have not one action between each two frames.
+
+    Raises:
+        ShapeError: They have not.
+    """
+    if num_actions != num_frames - 1:
+        raise ShapeError(
+            f"{num_frames} frames have {num_frames - 1} actions between them, got {num_actions}. "
+            f"Send one action per step."
+        )
 
 
 @dataclass(slots=True, eq=False)
