@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +12,7 @@ from rich.table import Table
 from reverie.core.errors import ConfigError, DataError
 from reverie.core.files import write_bytes
 from reverie.data.check import StoreReport, check_store, repair_store
+from reverie.data.codecs import encode_png
 from reverie.data.sheet import draw_sheet
 from reverie.data.store import EpisodeEntry, EpisodeStore
 
@@ -38,8 +38,7 @@ def show(store: Path, /, *, out: Path | None = None, rows: int = 2, columns: int
     if out.suffix.lower() != ".png":
         raise ConfigError(f"The sheet is written as PNG, got --out {out}. Name it sheet.png.")
     sheet = draw_sheet(opened, rows_per_task=rows, num_columns=columns)
-    _, content = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    write_bytes(out, content.tobytes())
+    write_bytes(out, encode_png(sheet))
     Console().print(f"Saved {out} ({sheet.shape[1]}x{sheet.shape[0]} pixels).", soft_wrap=True)
 
 

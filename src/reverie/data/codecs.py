@@ -55,6 +55,18 @@ def encode_strip(frames: UInt8[np.ndarray, "t h w 3"], *, codec: str) -> bytes:
     return content.tobytes()
 
 
+def encode_png(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """Encode one RGB picture for others; strips of ours are smaller."""
+    _, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    return content.tobytes()
+
+
+def decode_png(content: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
+    """Decode one RGB picture; None if it is damaged."""
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
 def decode_strip(
     content: bytes | memoryview, *, codec: str, num_frames: int, frame_spec: FrameSpec
 ) -> UInt8[np.ndarray, "t h w 3"]:

@@ -120,14 +120,21 @@ def _bind_error(error: OSError, host: str, port: int) -> Exception:
     return ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}. Try --host 127.0.0.1.")
 
 
-def _announce(
-    server: uvicorn.Server, url: str, open_browser: bool, on_ready: OnReady | None
-) -> None:
+def wait_until_started(server: uvicorn.Server) -> bool:
+    """Wait until a server answers; False if it ends before that."""
     pause = threading.Event()
     while not server.started:
         if server.should_exit:
-            return
+            return False
         pause.wait(0.02)
+    return True
+
+
+def _announce(
+    server: uvicorn.Server, url: str, open_browser: bool, on_ready: OnReady | None
+) -> None:
+    if not wait_until_started(server):
+        return
     if on_ready is not None:
         on_ready(url)
     if open_browser:

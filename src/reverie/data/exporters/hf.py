@@ -11,13 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from reverie.core.errors import DataError
 from reverie.core.files import atomic_path, write_bytes
 from reverie.core.registry import require_extra
 from reverie.core.types import Episode, FrameSpec
+from reverie.data.codecs import decode_png, encode_png
 from reverie.data.store import EpisodeStore
 
 _SPLIT_FOLDER = "data"
@@ -149,7 +149,7 @@ def _to_table(name: str, episode: Episode, schema: Any) -> Any:
     columns = {
         "episode_id": [name] * count,
         "step": list(range(count)),
-        "frame": [{"bytes": _to_png(frame), "path": None} for frame in episode.frames],
+        "frame": [{"bytes": encode_png(frame), "path": None} for frame in episode.frames],
         "action": [action.tolist() for action in episode.actions] + [None],
         "reward": [float(reward) for reward in episode.rewards] + [None],
         "terminated": [last and episode.terminated for last in is_last],
@@ -187,16 +187,11 @@ def _to_episode(rows: list[dict[str, Any]]) -> Episode:
     )
 
 
-def _to_png(frame: np.ndarray) -> bytes:
-    _, content = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    return content.tobytes()
-
-
 def _from_png(content: bytes) -> np.ndarray:
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    picture = decode_png(content)
     if picture is None:
         raise DataError("A picture of the dataset is damaged. Export it again.")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return picture
 
 
 def _group(store: EpisodeStore, rows_per_file: int) -> list[list[str]]:

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
-from reverie.serve.server import bind, page_url
+from reverie.serve.server import bind, page_url, wait_until_started
 from reverie.serve.service.app import ServiceConfig, make_service
 from reverie.serve.service.meters import SHARED_FOLDER
 from reverie.serve.service.served import AskedPrecision, load_served_model
@@ -122,12 +122,8 @@ def _settings(app: Callable[[], FastAPI], *, num_workers: int = 1) -> uvicorn.Co
 
 
 def _announce(server: uvicorn.Server, ready: Callable[[], None]) -> None:
-    pause = threading.Event()
-    while not server.started:
-        if server.should_exit:
-            return
-        pause.wait(0.02)
-    ready()
+    if wait_until_started(server):
+        ready()
 
 
 def _announce_there(supervisor: Multiprocess, url: str, ready: Callable[[], None]) -> None:

@@ -5,13 +5,13 @@ import binascii
 from collections import deque
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from reverie.core.batch import Batch
 from reverie.core.errors import ShapeError
 from reverie.core.types import Episode, FrameSpec
+from reverie.data.codecs import decode_png, encode_png
 from reverie.data.windows import episode_to_batch
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -134,16 +134,15 @@ def read_frame(text: str, kind: str, spec: FrameSpec) -> UInt8[np.ndarray, "h w 
             f"The model reads frames of {height}x{width}, got a PNG of {found[0]}x{found[1]}. "
             f"Resample it by area first."
         )
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    picture = decode_png(content)
     if picture is None or picture.shape != (height, width, 3):
         raise ShapeError("A PNG cannot be decoded; it is damaged.")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return picture
 
 
 def write_frame(frame: UInt8[np.ndarray, "h w 3"]) -> str:
     """Encode a picture as base64 of PNG."""
-    _, content = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    return base64.b64encode(content.tobytes()).decode()
+    return base64.b64encode(encode_png(frame)).decode()
 
 
 def read_action(values: list[float], width: int) -> Float32[np.ndarray, " a"]:
