@@ -6,8 +6,8 @@ from reverie.envs.registry import task_names
 from reverie.evaluate.live import LiveConfig
 from reverie.hallucination.calibrate import calibration_setup, load_calibration
 from reverie.hallucination.novelty import load_bank
-from reverie.hallucination.thresholds import checkpoint_digest, load_thresholds, reading_setup
-from reverie.models.load import load_world_model, pretrained_folder, read_manifest
+from reverie.hallucination.thresholds import load_thresholds, reading_setup
+from reverie.models.load import load_world_model, model_digest, pretrained_folder, read_manifest
 from reverie.recipes.caution import Caution, make_objective
 from reverie.recipes.evaluation import EvaluationOrder, evaluate_live
 from reverie.recipes.pocket import TASKS
@@ -33,7 +33,7 @@ def test_its_limits_were_fitted_for_it_and_cover_every_task() -> None:
 
 
 def test_its_calibration_was_fitted_for_it_and_can_flag_any_of_its_tasks() -> None:
-    world, checkpoint = load_world_model(FOLDER), checkpoint_digest(FOLDER)
+    world, checkpoint = load_world_model(FOLDER), model_digest(FOLDER)
     calibration = load_calibration(FOLDER, calibration_setup(checkpoint, world))
     assert set(calibration.domains) <= set(TASKS)
     assert set(load_bank(FOLDER).tasks) == set(calibration.domains)

@@ -5,7 +5,6 @@ reading was at least as large: near 1 nothing stands out, near 0 something never
 play. The threshold is set so that a stated share of real moments falls below it.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from reverie.core.config import from_dict, to_dict
+from reverie.core.config import to_dict
 from reverie.core.errors import CheckpointError, ConfigError, DataError
-from reverie.core.files import digest, read_sealed, write_sealed
+from reverie.core.files import write_sealed
+from reverie.hallucination.fits import read_fit
 from reverie.hallucination.foresight import READINGS, ForesightConfig
-from reverie.models.load import read_manifest_values
+from reverie.models.load import model_digest
 
 FILE_NAME = "acceptance.json"
 FORMAT_VERSION = 1
@@ -88,7 +88,7 @@ def fit_acceptance(
     Args:
         moments: Task to reading to its value at every moment. A reading that is never a number is
             left out.
-        model: Digest of the model, see ``model_digest``.
+        model: Digest of the model, see ``models.load.model_digest``.
         precision: What the model computed in.
         foresight: How the readings were taken.
         alpha: Share of real moments that may be refused.
@@ -131,25 +131,19 @@ def load_acceptance(folder: Path) -> Acceptance:
         CheckpointError: It was fitted for another model.
     """
     path = folder / FILE_NAME
-    if not path.exists():
-        raise DataError(f"'{folder}' says nothing of what is usual in real play. {_REMEDY}")
-    try:
-        found = from_dict(Acceptance, read_sealed(path))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"'{path}' cannot be used: {error}. {_REMEDY}") from error
+    found = read_fit(
+        Acceptance,
+        path,
+        missing="record of what is usual in real play",
+        remedy=_REMEDY,
+        version=FORMAT_VERSION,
+    )
     if found.model != model_digest(folder):
         raise CheckpointError(
             f"'{path}' was fitted for other weights than those beside it, and does not carry "
             f"over. {_REMEDY}"
         )
     return found
-
-
-def model_digest(folder: Path) -> str:
-    """Return a digest of a model folder's weights and configs, of any family."""
-    values = read_manifest_values(folder)
-    kept = {name: value for name, value in values.items() if name not in ("metrics", "provenance")}
-    return digest(json.dumps(kept, sort_keys=True).encode())
 
 
 def _quantiles(

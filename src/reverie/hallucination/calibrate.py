@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from reverie.core.config import from_dict, to_dict
-from reverie.core.errors import CheckpointError, ConfigError, DataError
-from reverie.core.files import read_sealed, write_sealed
+from reverie.core.config import to_dict
+from reverie.core.errors import ConfigError, DataError
+from reverie.core.files import write_sealed
 from reverie.core.registry import require_extra
 from reverie.hallucination.conformal import GroupThreshold, find_threshold
 from reverie.hallucination.features import feature_names
+from reverie.hallucination.fits import check_setup, read_fit
 from reverie.hallucination.instant import InstantMap
 from reverie.hallucination.predictors import NUM_SEEDS
 from reverie.models.api import WorldModel
@@ -61,7 +62,7 @@ def calibration_setup(checkpoint: str, world: WorldModel) -> CalibrationSetup:
     """Describe what a calibration of a model depends on, as the model would run now.
 
     Args:
-        checkpoint: Digest of its weights; see ``thresholds.checkpoint_digest``.
+        checkpoint: Digest of its weights; see ``models.load.model_digest``.
         world: The model.
     """
     return CalibrationSetup(
@@ -355,34 +356,15 @@ def load_calibration(folder: Path, expected: CalibrationSetup) -> Calibration:
             noise, seeds or context.
     """
     path = folder / FILE_NAME
-    if not path.exists():
-        raise DataError(f"The model at '{folder}' has no calibrated probability. {REMEDY}")
-    try:
-        values = read_sealed(path)
-    except ValueError as error:
-        raise DataError(f"'{path}' cannot be read ({error}). {REMEDY}") from error
-    found = values.get("format_version") if isinstance(values, dict) else None
-    if found != FORMAT_VERSION:
-        raise CheckpointError(
-            f"'{path}' has format version {found!r}; this Reverie reads version {FORMAT_VERSION}. "
-            f"{REMEDY}"
-        )
-    try:
-        calibration = from_dict(Calibration, values)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"'{path}' cannot be used: {error} {REMEDY}") from error
-    _check_setup(path, calibration.setup, expected)
+    calibration = read_fit(
+        Calibration,
+        path,
+        missing="calibrated probability",
+        remedy=REMEDY,
+        version=FORMAT_VERSION,
+    )
+    check_setup(path, calibration.setup, expected, what="Calibrations", remedy=REMEDY)
     return calibration
-
-
-def _check_setup(path: Path, found: CalibrationSetup, expected: CalibrationSetup) -> None:
-    wanted = to_dict(expected)
-    for name, value in to_dict(found).items():
-        if value != wanted[name]:
-            raise CheckpointError(
-                f"The calibration in '{path}' was fitted for {name} {value}, and the model runs "
-                f"with {wanted[name]}. Calibrations do not carry over. {REMEDY}"
-            )
 
 
 def check_probability(probability: float, *, where: str) -> float:

@@ -4,7 +4,6 @@ A limit relative to a dream's own first steps calls a dream that is wrong from t
 limits come from held-out dreams of the same task and travel with the model they were fitted for.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from reverie.core.config import from_dict, to_dict
-from reverie.core.errors import CheckpointError, DataError
-from reverie.core.files import digest, read_sealed, write_sealed
+from reverie.core.config import to_dict
+from reverie.core.files import write_sealed
+from reverie.hallucination.fits import check_setup, read_fit
 from reverie.hallucination.predictors import NUM_SEEDS
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import read_manifest
+from reverie.models.load import model_digest
 
 Level = Literal["green", "yellow", "red"]
 
@@ -30,6 +29,7 @@ RED_QUANTILE = 0.975
 """One step in forty of a dream that has not diverged is above it."""
 MIN_GOOD_STEPS = 40
 """With fewer steps that have not diverged, the 97.5 % quantile would be the largest one."""
+_REMEDY = "Fit them with: reverie evaluate MODEL --fit-thresholds"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class ReadingSetup:
     """What readings depend on besides the task; limits of another set-up do not carry over."""
 
     checkpoint: str
-    """Digest of the model's weights and config; see ``checkpoint_digest``."""
+    """Digest of the model's weights and config; see ``models.load.model_digest``."""
     num_flow_steps: int
     commit_signal: float
     """Signal at which frames enter the cache."""
@@ -145,44 +145,15 @@ def load_thresholds(folder: Path, expected: ReadingSetup) -> Thresholds:
         CheckpointError: They were fitted for other weights, substeps, noise or seeds.
     """
     path = folder / FILE_NAME
-    remedy = "Fit them with: reverie evaluate MODEL --fit-thresholds"
-    if not path.exists():
-        raise DataError(f"The model at '{folder}' has no limits for readings. {remedy}")
-    try:
-        values = read_sealed(path)
-    except ValueError as error:
-        raise DataError(f"'{path}' cannot be read ({error}). {remedy}") from error
-    thresholds = from_dict(Thresholds, values)
-    found, wanted = to_dict(thresholds.setup), to_dict(expected)
-    for name, value in found.items():
-        if value != wanted[name]:
-            raise CheckpointError(
-                f"The limits in '{path}' were fitted for {name} {value}, and the model runs with "
-                f"{wanted[name]}. Limits do not carry over. {remedy}"
-            )
+    thresholds = read_fit(Thresholds, path, missing="limits for readings", remedy=_REMEDY)
+    check_setup(path, thresholds.setup, expected, what="Limits", remedy=_REMEDY)
     return thresholds
-
-
-def checkpoint_digest(folder: Path) -> str:
-    """Return the digest of a model's weights and configs; its card and metrics do not count.
-
-    Raises:
-        CheckpointError: The folder holds no model.
-    """
-    manifest = read_manifest(folder)
-    parts = {
-        "checksums": manifest.checksums,
-        "tokenizer": manifest.tokenizer,
-        "dynamics": to_dict(manifest.dynamics),
-        "heads": to_dict(manifest.heads),
-    }
-    return digest(json.dumps(parts, sort_keys=True).encode())
 
 
 def reading_setup(folder: Path, world: ShortcutWorld) -> ReadingSetup:
     """Describe what the readings of a model depend on, as it would run now."""
     return ReadingSetup(
-        checkpoint=checkpoint_digest(folder),
+        checkpoint=model_digest(folder),
         num_flow_steps=world.num_flow_steps,
         commit_signal=world.commit_signal,
         num_seeds=NUM_SEEDS,

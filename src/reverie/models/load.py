@@ -4,8 +4,9 @@ A folder holds ``model.json`` (kind, configs, checksums, metrics), one safetenso
 and a model card. ``model.json`` is written last: what it lists is whole.
 """
 
+import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -181,6 +182,24 @@ def read_manifest_values(folder: Path) -> dict[str, Any]:
             f"Use the Reverie that wrote it, or export the model again."
         )
     return values
+
+
+def model_digest(folder: Path) -> str:
+    """Return a digest of a model's weights and configs, of any family.
+
+    Its card, its metrics and where it came from do not count: what was fitted for the model stays
+    fitted for it.
+
+    Raises:
+        CheckpointError: The folder holds no model.
+    """
+    values = read_manifest_values(folder)
+    if values.get("kind") == "shortcut":
+        read_manifest(folder)
+        names: Iterable[str] = ("checksums", "tokenizer", "dynamics", "heads")
+    else:
+        names = values.keys() - {"metrics", "provenance"}
+    return digest(json.dumps({name: values[name] for name in names}, sort_keys=True).encode())
 
 
 def make_tokenizer(name: str, config: dict[str, Any]) -> nn.Module:

@@ -39,11 +39,10 @@ from reverie.evaluate.rollout import RolloutConfig
 from reverie.evaluate.watched import WatchedDreams, join_watched, load_watched, watch_clips
 from reverie.hallucination.calibrate import CONTEXT, Calibration, calibration_setup
 from reverie.hallucination.novelty import NoveltyBank
-from reverie.hallucination.thresholds import checkpoint_digest
 from reverie.hallucination.verifier import save_verifier
 from reverie.hallucination.verifier_training import VerifierTraining
 from reverie.models.api import WorldModel
-from reverie.models.load import load_world_model
+from reverie.models.load import load_world_model, model_digest
 from reverie.recipes.evaluation import choose_tasks
 from reverie.recipes.verifier import SIGNAL, fit_verifier, judge_verifier
 
@@ -139,7 +138,7 @@ def watch_tasks(
         on_dreams: Called with each task as soon as it is there.
     """
     tasks = choose_tasks(load_world_model(folder), order.tasks)
-    key = digest(f"{checkpoint_digest(folder)} {_key(order)}".encode())[:12]
+    key = digest(f"{model_digest(folder)} {_key(order)}".encode())[:12]
     paths = {task: cache / f"{key}-{order.series}-{task}.npz" for task in tasks}
     jobs = [(str(folder), task, order, path) for task, path in paths.items() if not path.exists()]
     if num_workers < 2 or len(jobs) < 2:
@@ -223,7 +222,7 @@ def run_calibration(run: CalibrationRun, *, on_dreams: OnDreams | None = None) -
     bank = build_bank(fit, num_per_task=run.bank_per_task)
     fit = with_novelty(fit, bank, excludes_own=True)
     test = with_novelty(test, bank, excludes_own=False)
-    world, checkpoint = load_world_model(run.model), checkpoint_digest(run.model)
+    world, checkpoint = load_world_model(run.model), model_digest(run.model)
     trained = None
     if run.verifier is not None:
         trained = fit_verifier(world, fit, test, run.verifier)

@@ -10,12 +10,12 @@ from reverie.hallucination.calibrate import calibration_setup, load_calibration,
 from reverie.hallucination.gauges import PAGE_GAUGES, make_gauge
 from reverie.hallucination.instant import probability_gauge
 from reverie.hallucination.thresholds import (
-    checkpoint_digest,
     load_thresholds,
     reading_setup,
 )
 from reverie.models.api import Gauge
 from reverie.models.dynamics.world import ShortcutWorld
+from reverie.models.load import model_digest
 from reverie.planning.gauges import ramp
 from reverie.planning.objectives import (
     Objective,
@@ -89,7 +89,7 @@ def make_objective(
 
 def _calibrated(folder: Path, world: ShortcutWorld) -> tuple[Gauge, float]:
     """Return the calibrated probability as a gauge, and the threshold of its flag."""
-    calibration = load_calibration(folder, calibration_setup(checkpoint_digest(folder), world))
+    calibration = load_calibration(folder, calibration_setup(model_digest(folder), world))
     instant = calibration.instant
     if instant is None:
         raise ConfigError(

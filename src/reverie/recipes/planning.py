@@ -30,10 +30,9 @@ from reverie.envs.episode import play_episode
 from reverie.envs.registry import make_env, task_spec
 from reverie.evaluate.live import HELD_OUT_SEED
 from reverie.evaluate.statistics import bootstrap_mean, interquartile_mean
-from reverie.hallucination.thresholds import checkpoint_digest
 from reverie.models.api import WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import load_world_model
+from reverie.models.load import load_world_model, model_digest
 from reverie.parallel.pool import make_pool
 from reverie.parallel.precision import Precision, autocast
 from reverie.planning.optimisers import SearchConfig
@@ -352,7 +351,7 @@ def _check_tasks(world: WorldModel, order: PlanningOrder) -> None:
 def _claim(out: Path, order: PlanningOrder, folder: Path) -> None:
     """Write down whose results these are, or refuse those of another order or model."""
     wanted: Mapping[str, Any] = json.loads(
-        json.dumps({"model": checkpoint_digest(folder), **to_dict(order)})
+        json.dumps({"model": model_digest(folder), **to_dict(order)})
     )
     path = out / ORDER_FILE
     if not path.exists():

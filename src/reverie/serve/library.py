@@ -22,7 +22,6 @@ from reverie.hallucination.novelty import load_bank
 from reverie.hallucination.thresholds import (
     TaskThresholds,
     Thresholds,
-    checkpoint_digest,
     load_thresholds,
     reading_setup,
 )
@@ -30,6 +29,7 @@ from reverie.hallucination.verifier import SIGNAL, load_verifier
 from reverie.models.api import StepContext, WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.families import load_any_world
+from reverie.models.load import model_digest
 from reverie.serve.show import Library, Measured, Show
 
 _NO_LIMITS = (
@@ -80,7 +80,7 @@ def load_show(folder: Path, *, watches: bool = True) -> Show:
     if not watches or not (folder / CALIBRATION_FILE).exists():
         # Optional: the page then shows readings and their limits alone.
         return show
-    checkpoint = checkpoint_digest(folder)
+    checkpoint = model_digest(folder)
     calibration = load_calibration(folder, calibration_setup(checkpoint, world))
     verifier = None
     if SIGNAL in calibration.channels:

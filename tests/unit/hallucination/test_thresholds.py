@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reverie.core.errors import CheckpointError, ConfigError, DataError
+from reverie.core.errors import CheckpointError, DataError
 from reverie.hallucination.thresholds import (
     Limit,
     ReadingSetup,
     Thresholds,
-    checkpoint_digest,
     fit_task,
     load_thresholds,
 )
-from reverie.models.load import save_world_model
+from reverie.models.load import model_digest, save_world_model
 from tests.support.small_world import make_small_world
 
 SETUP = ReadingSetup(checkpoint="abc", num_flow_steps=4, commit_signal=0.875, num_seeds=2)
@@ -121,15 +120,15 @@ def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         load_thresholds(tmp_path, SETUP)
     (tmp_path / "readings.json").write_text(json.dumps({"setup": {}}))
-    with pytest.raises(ConfigError, match="missing"):
+    with pytest.raises(DataError, match="missing"):
         load_thresholds(tmp_path, SETUP)
 
 
 def test_the_digest_follows_weights_and_ignores_metrics(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a model folder"):
-        checkpoint_digest(tmp_path)
+        model_digest(tmp_path)
     found = []
     for seed, metrics in ((0, {}), (0, {"psnr": 1.0}), (1, {})):
         save_world_model(tmp_path, make_small_world(seed), metrics=metrics)
-        found.append(checkpoint_digest(tmp_path))
+        found.append(model_digest(tmp_path))
     assert found[0] == found[1] != found[2]

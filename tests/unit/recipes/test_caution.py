@@ -10,8 +10,7 @@ import torch
 from reverie.core.errors import CheckpointError, ConfigError, DataError
 from reverie.evaluate.detection import FitOrder, fit_calibration
 from reverie.hallucination.calibrate import Calibration, calibration_setup
-from reverie.hallucination.thresholds import checkpoint_digest
-from reverie.models.load import load_world_model, save_world_model
+from reverie.models.load import load_world_model, model_digest, save_world_model
 from reverie.planning.objectives import RISK
 from reverie.planning.optimisers import SearchConfig
 from reverie.planning.plan import PlanConfig
@@ -39,7 +38,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def calibrate(folder: Path) -> Calibration:
-    setup = calibration_setup(checkpoint_digest(folder), load_world_model(folder))
+    setup = calibration_setup(model_digest(folder), load_world_model(folder))
     order = FitOrder(setup=setup, domains={}, channels=("u_s",))
     calibration = fit_calibration(make_dreams(0), order)
     calibration.save(folder)

@@ -9,8 +9,9 @@ import numpy as np
 from reverie.core.errors import DataError
 from reverie.core.seeds import child_seed, numpy_rng
 from reverie.data.store import EpisodeEntry, EpisodeStore
-from reverie.hallucination.acceptance import Acceptance, fit_acceptance, model_digest
+from reverie.hallucination.acceptance import Acceptance, fit_acceptance
 from reverie.hallucination.foresight import READINGS
+from reverie.models.load import model_digest
 from reverie.serve.service.inference import ServedModel, open_window, take_readings
 from reverie.serve.service.window import Frames
 
