@@ -61,6 +61,28 @@ def test_a_run_ends_with_the_first_round_that_is_good_enough_and_repeats_it(
     assert [path.name for path in sorted(rounds.iterdir())] == ["00", "01"][:num_rounds]
     confirmed = rounds / "00" / "confirm" / "done.json"
     assert confirmed.exists() == (num_rounds == 1)
+    # A look that is good enough ends the search of its round, here with generation 2 of 3.
+    log = read_metrics(rounds / "00" / "controller" / "metrics.jsonl")
+    assert len(log) == (2 if num_rounds == 1 else 3)
+
+
+def test_a_round_is_played_by_the_controller_and_by_what_is_near_it(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    config = load_recipe("cartpole-dream-debug")(())
+    shares = {"noisy_share": 0.25, "leaning_share": 0.25, "shaken_share": 0.25}
+    config = replace(config, rounds=replace(config.rounds, **shares))
+    around = Surroundings(folder=tmp_path / "run", seed=config.seed)
+    run_classic(config, around, num_workers=0)
+    store = EpisodeStore.open(tmp_path / "run" / "data")
+    kinds = ("controller", "noisy-controller", "leaning-controller", "shaken-controller")
+    later = [entry.source for entry in store.index if entry.id.startswith("round-01")]
+    assert sorted(later) == sorted(kinds)
+
+
+def test_shares_of_a_round_beyond_the_whole_are_refused() -> None:
+    config = load_recipe("cartpole-dream-debug")(())
+    with pytest.raises(ConfigError, match="together at most 1"):
+        replace(config.rounds, leaning_share=0.6, shaken_share=0.5)
 
 
 def test_settings_that_disagree_are_refused_with_what_to_set() -> None:

@@ -25,6 +25,8 @@ class LiveConfig:
     """Stop before the task's own limit."""
     random_share: float = 0.0
     """Chance of each action to be random, for collection."""
+    lean_steps: float = 0.0
+    """Mean number of steps for which random actions push to the same side; 0 draws each anew."""
     samples_latents: bool = False
     """Act on a sample of the posterior instead of its mean."""
     source: str = "controller"
@@ -39,6 +41,7 @@ class LiveEpisode:
         self.env, self.seed = env, seed
         self.frames = [env.reset(child_seed(seed, "env"))]
         self.rng = numpy_rng(seed, "policy")
+        self.lean: np.ndarray | None = None
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
         self.terminated = self.is_over = False
@@ -103,7 +106,7 @@ def play_live(
         features = rearrange(world.features(state), "b m -> 1 b m")
         chosen = act(controller, weights[running], features)[0].cpu().numpy().astype(np.float32)
         for row, index in enumerate(running):
-            chosen[row] = _explored(chosen[row], episodes[index], config.random_share)
+            chosen[row] = _explored(chosen[row], episodes[index], config)
             episodes[index].step(chosen[row], max_steps=config.max_steps, keeps_frames=keeps_frames)
         kept = [row for row, index in enumerate(running) if not episodes[index].is_over]
         running = [running[row] for row in kept]
@@ -166,7 +169,14 @@ def first_state(world: ClassicWorld, episodes: Sequence[LiveEpisode]) -> Classic
     return world.start(context, still)
 
 
-def _explored(action: np.ndarray, episode: LiveEpisode, random_share: float) -> np.ndarray:
-    if random_share and episode.rng.random() < random_share:
-        return episode.rng.uniform(-1.0, 1.0, action.shape).astype(np.float32)
-    return action
+def _explored(action: np.ndarray, episode: LiveEpisode, config: LiveConfig) -> np.ndarray:
+    if not config.random_share:
+        return action
+    rng = episode.rng
+    if config.lean_steps and (episode.lean is None or rng.random() * config.lean_steps < 1):
+        episode.lean = rng.choice([-1.0, 1.0], action.shape).astype(np.float32)
+    if rng.random() >= config.random_share:
+        return action
+    if episode.lean is not None:
+        return episode.lean
+    return rng.uniform(-1.0, 1.0, action.shape).astype(np.float32)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reverie.collect.order import CollectOrder
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
 from reverie.envs.registry import task_spec
 from reverie.models.classic.controller import ControllerConfig
@@ -27,6 +28,14 @@ class RoundsConfig:
     """Chance of a random action while it collects."""
     noisy_share: float = 0.25
     """Share of those episodes that act at random half the time: they show the ways to fall."""
+    leaning_share: float = added(0.0)
+    """Share of those episodes whose random actions push to one side for a while: they show places
+    that a controller which stands well never gets to."""
+    shaken_share: float = added(0.0)
+    """Share of those episodes that are played by controllers near the present one: the search asks
+    M about controllers, and M misjudges those that nobody has played."""
+    shaken_std: float = added(0.3)
+    """Std of what is added to a shaken controller's weights, in units of their root mean square."""
     max_collect_steps: int = 500
     vae_rounds: int = 1
     """After how many of the first rounds V learns on; then it is frozen for good."""
@@ -37,8 +46,8 @@ class RoundsConfig:
     check_candidates: int = 6
     """Candidates of the generation that are played too, for the correlation within one."""
     ends_at: float | None = None
-    """No further round follows one whose last look reached this return and whose mean, played
-    again, reached it over ``confirm_episodes``. None goes through all rounds."""
+    """A look that reaches this return ends its round's search, and no further round follows if the
+    controller reaches it again over ``confirm_episodes``. None goes through all rounds."""
     confirm_episodes: int = 20
 
     def __post_init__(self) -> None:
@@ -46,6 +55,12 @@ class RoundsConfig:
         counts = (*self.horizons, self.episodes_per_round, self.check_episodes)
         if not self.horizons or min(counts) < 1:
             raise ConfigError(f"Rounds need horizons and episodes of at least 1, got {counts}.")
+        shares = (self.noisy_share, self.leaning_share, self.shaken_share)
+        if min(shares) < 0 or sum(shares) > 1:
+            raise ConfigError(
+                f"noisy_share, leaning_share and shaken_share are parts of a round's episodes, "
+                f"each at least 0, together at most 1; got {shares}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

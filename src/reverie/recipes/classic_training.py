@@ -25,7 +25,12 @@ from reverie.models.classic.mdn_rnn import MdnRnn
 from reverie.models.classic.vae import Vae
 from reverie.models.classic.world import ClassicWorld
 from reverie.planning.live import LiveConfig, play_many
-from reverie.recipes.classic_base import ClassicPlaces, ClassicRunConfig, check_classic_run
+from reverie.recipes.classic_base import (
+    ClassicPlaces,
+    ClassicRunConfig,
+    RoundsConfig,
+    check_classic_run,
+)
 from reverie.recipes.classic_checks import RealLook, RoundFacts, is_good_enough
 from reverie.recipes.classic_report import finish_run
 from reverie.train.classic import LatentStream, Round, read_stream, train_rnn, train_vae
@@ -33,6 +38,10 @@ from reverie.train.controller import train_controller
 from reverie.train.phase import PhaseFolder, Surroundings
 from reverie.train.progress import Progress
 from reverie.train.student import train_student
+
+SHAKEN = "shaken-controller"
+_LEANING_RANDOM_SHARE = 0.2
+_LEAN_STEPS = 40.0
 
 
 def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: int = 2) -> Path:
@@ -168,7 +177,7 @@ def _learn_to_act(
     """Train C in the dream of this round, by CMA-ES or by PPO."""
     index = look.round_index
     if config.student is None:
-        settings = replace(config.search, horizon=look.horizon)
+        settings = replace(config.search, horizon=look.horizon, enough=config.rounds.ends_at)
         train = partial(train_controller, config=settings)
     else:
         student = replace(config.student, horizon=look.horizon)
@@ -205,10 +214,7 @@ def _collect_round(
 ) -> None:
     """Play with the controller and some noise; what is stored already is not played again."""
     store, rounds = EpisodeStore.open(places.data), config.rounds
-    num_noisy = round(rounds.noisy_share * rounds.episodes_per_round)
-    kinds = {"controller": rounds.episodes_per_round - num_noisy, "noisy-controller": num_noisy}
-    shares = {"controller": rounds.random_share, "noisy-controller": 0.5}
-    for kind, count in kinds.items():
+    for kind, (count, live) in _kinds(rounds).items():
         names = {
             f"round-{index:02d}/{kind}/{number:05d}": child_seed(
                 config.seed, "round", index, kind, number
@@ -218,14 +224,14 @@ def _collect_round(
         todo = {name: seed for name, seed in names.items() if name not in store}
         if not todo:
             continue
-        live = LiveConfig(
-            random_share=shares[kind], source=kind, max_steps=rounds.max_collect_steps
-        )
+        rows = parameters[None]
+        if kind == SHAKEN:
+            rows = torch.stack([_shaken(parameters, seed, rounds) for seed in todo.values()])
         with store.writer() as writer:
             played = play_many(
                 world,
                 config.controller,
-                parameters[None],
+                rows,
                 envs,
                 list(todo.values()),
                 config=live,
@@ -238,6 +244,39 @@ def _collect_round(
             f"collect round {index}: {count} episodes of '{kind}', "
             f"{np.mean(lengths):.0f} steps on average"
         )
+
+
+def _kinds(rounds: RoundsConfig) -> dict[str, tuple[int, LiveConfig]]:
+    """Say how many episodes of a round are played how."""
+    shares = {
+        "noisy-controller": rounds.noisy_share,
+        "leaning-controller": rounds.leaning_share,
+        SHAKEN: rounds.shaken_share,
+    }
+    counts = {kind: round(share * rounds.episodes_per_round) for kind, share in shares.items()}
+    counts = {"controller": rounds.episodes_per_round - sum(counts.values()), **counts}
+    random_shares = {"noisy-controller": 0.5, "leaning-controller": _LEANING_RANDOM_SHARE}
+    return {
+        kind: (
+            count,
+            LiveConfig(
+                random_share=random_shares.get(kind, rounds.random_share),
+                lean_steps=_LEAN_STEPS if kind == "leaning-controller" else 0.0,
+                source=kind,
+                max_steps=rounds.max_collect_steps,
+            ),
+        )
+        for kind, count in counts.items()
+    }
+
+
+def _shaken(
+    parameters: Float[Tensor, " p"], seed: int, rounds: RoundsConfig
+) -> Float[Tensor, " p"]:
+    generator = torch.Generator()
+    generator.manual_seed(child_seed(seed, "shaken"))
+    scale = rounds.shaken_std * parameters.square().mean().sqrt()
+    return parameters + scale * torch.randn(parameters.shape, generator=generator)
 
 
 def _lengths(path: Path, names: dict[str, int]) -> list[int]:

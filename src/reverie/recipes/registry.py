@@ -8,7 +8,7 @@ from reverie.core.registry import Registry
 RECIPES = Registry(
     "recipe",
     "Known recipes: pocket, pocket-gpu, small, full, release, cartpole-dream, takecover-dream, "
-    "carracing, and each with -debug behind it",
+    "takecover-laptop, carracing, carracing-laptop, and each with -debug behind it",
 )
 RECIPES.add("pocket", "reverie.recipes.pocket:pocket")
 RECIPES.add("pocket-gpu", "reverie.recipes.pocket:pocket_gpu")
@@ -26,8 +26,12 @@ RECIPES.add("cartpole-student", "reverie.recipes.cartpole_student:cartpole_stude
 RECIPES.add("cartpole-student-debug", "reverie.recipes.cartpole_student:debug")
 RECIPES.add("takecover-dream", "reverie.recipes.world_models:takecover_dream")
 RECIPES.add("takecover-dream-debug", "reverie.recipes.world_models:takecover_debug")
+RECIPES.add("takecover-laptop", "reverie.recipes.world_models:takecover_laptop")
+RECIPES.add("takecover-laptop-debug", "reverie.recipes.world_models:takecover_laptop_debug")
 RECIPES.add("carracing", "reverie.recipes.world_models:carracing")
 RECIPES.add("carracing-debug", "reverie.recipes.world_models:carracing_debug")
+RECIPES.add("carracing-laptop", "reverie.recipes.world_models:carracing_laptop")
+RECIPES.add("carracing-laptop-debug", "reverie.recipes.world_models:carracing_laptop_debug")
 
 RUNNERS = Registry("kind of run", "Recipes return one of these")
 """What checks and what runs each kind of config."""

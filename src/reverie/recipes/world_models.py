@@ -84,6 +84,60 @@ def carracing(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
     )
 
 
+def takecover_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
+    """TakeCover with smaller networks and a hundredth of the paper's frames, for two CPU cores.
+
+    Run with ``reverie train takecover-laptop``: about an hour on one core.
+    """
+    config = _smaller(takecover_dream(tasks), recipe="takecover-laptop", episodes=300)
+    return replace(
+        config,
+        rounds=RoundsConfig(
+            horizons=(400, 700, 1000),
+            episodes_per_round=30,
+            noisy_share=0.2,
+            shaken_share=0.4,
+            max_collect_steps=1500,
+            max_look_steps=2100,
+            check_episodes=6,
+            check_candidates=3,
+        ),
+        score=replace(config.score, drift_starts=100),
+    )
+
+
+def carracing_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
+    """CarRacing with smaller networks and a tenth of the paper's frames, for two CPU cores.
+
+    Run with ``reverie train carracing-laptop``: about an hour on one core.
+    """
+    config = _smaller(carracing(tasks), recipe="carracing-laptop", episodes=100)
+    return replace(
+        config,
+        rounds=RoundsConfig(
+            horizons=(200, 400, 600),
+            episodes_per_round=16,
+            noisy_share=0.2,
+            shaken_share=0.4,
+            max_collect_steps=1000,
+            max_look_steps=1000,
+            check_episodes=4,
+            check_candidates=2,
+        ),
+        score=replace(config.score, drift_starts=100),
+    )
+
+
+def takecover_laptop_debug(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
+    """The twin of ``takecover-laptop``; run with ``reverie train takecover-laptop-debug``."""
+    return _debug(takecover_laptop(tasks))
+
+
+def carracing_laptop_debug(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
+    """The twin of ``carracing-laptop``; run with ``reverie train carracing-laptop-debug``."""
+    return _debug(carracing_laptop(tasks))
+
+
 def takecover_debug(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
     """The twin of ``takecover-dream``: every part for three steps, in seconds.
 
@@ -98,6 +152,32 @@ def carracing_debug(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
     Run with ``reverie train carracing-debug``; it says nothing of quality.
     """
     return _debug(carracing(tasks))
+
+
+def _smaller(config: ClassicRunConfig, *, recipe: str, episodes: int) -> ClassicRunConfig:
+    """Shrink V to a quarter of its work, M to 256 units, and the searches to half the dreams."""
+    latents, units = 32, 256
+    lanes = 2 if config.dream.reads_cell else 1
+    vae = replace(
+        config.vae,
+        latent_channels=latents,
+        encoder_channels=(16, 32, 64, 128),
+        decoder_channels=(512, 64, 32, 16),
+    )
+    rnn_training = replace(_rnn_training(steps=2000, window=100), batch_size=32)
+    return replace(
+        config,
+        recipe=recipe,
+        data=replace(config.data, episodes_per_task=episodes, codec="zstd"),
+        vae=vae,
+        vae_training=replace(_vae_training(steps=2500), batch_size=64),
+        vae_refresh=replace(_vae_training(steps=1500), batch_size=64),
+        rnn=replace(config.rnn, latent_channels=latents, num_units=units),
+        rnn_training=rnn_training,
+        rnn_refresh=replace(rnn_training, fit=replace(rnn_training.fit, total_steps=1000)),
+        controller=replace(config.controller, num_features=latents + lanes * units),
+        search=SearchConfig(generations=40, population=32, num_starts=16, check_every=20),
+    )
 
 
 def _debug(config: ClassicRunConfig) -> ClassicRunConfig:

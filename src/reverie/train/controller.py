@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
 from reverie.core.metrics import MetricWriter
 from reverie.core.seeds import child_seed, numpy_rng
@@ -26,6 +27,7 @@ from reverie.train.phase import PhaseFolder, Surroundings
 from reverie.train.progress import Progress
 
 KIND = "controller"
+_IS_LAST = "is_last"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,8 @@ class SearchConfig:
     check_every: int = 20
     """Generations between two looks at the real simulator; the last one always looks."""
     save_every: int = 10
+    enough: float | None = added(None)
+    """Real return of a look that ends the search; None goes through all generations."""
 
     def __post_init__(self) -> None:
         """Refuse searches that cannot begin."""
@@ -173,24 +177,26 @@ def _run(
     check: Check | None,
 ) -> None:
     checkpoints = CheckpointFolder(path=folder.path / "checkpoints")
-    snapshot = checkpoints.load(KIND)
+    snapshot, is_last = checkpoints.load(KIND), False
     if snapshot is not None:
+        is_last = bool(snapshot.scalars.pop(_IS_LAST, False))
         search.load_state_dict(snapshot.scalars)
     limit = norm_quantile(stream) if config.norm_fine else float("inf")
     step = search.generation if snapshot is not None else None
     with MetricWriter(folder.path / "metrics.jsonl", resume_step=step) as writer:
         with catch_stop() as stop:
-            while search.generation < config.generations:
+            while search.generation < config.generations and not is_last:
                 values = _generation(search, world, controller, stream, config, limit, around)
                 if check is not None and _is_due(search.generation, config):
                     candidates = np.vstack([search.mean[None], search.ask()])
                     seen = check(torch.from_numpy(candidates).float(), search.generation)
                     values |= dict(seen)
+                    is_last = _is_enough(seen, config)
                 writer.write(search.generation, values)
                 _show(around, folder, search, config, values)
-                is_last = search.generation == config.generations
+                is_last = is_last or search.generation == config.generations
                 if stop or is_last or search.generation % config.save_every == 0:
-                    checkpoints.save(_snapshot(search, folder))
+                    checkpoints.save(_snapshot(search, folder, is_last=is_last))
                 if stop and not is_last:
                     raise TrainingStoppedError(
                         f"Stopped after generation {search.generation} of {config.generations}; "
@@ -247,6 +253,10 @@ def _is_due(generation: int, config: SearchConfig) -> bool:
     return generation % config.check_every == 0 or generation == config.generations
 
 
+def _is_enough(seen: Mapping[str, float | str], config: SearchConfig) -> bool:
+    return config.enough is not None and float(seen["real_return"]) >= config.enough
+
+
 def _show(
     around: Surroundings,
     folder: PhaseFolder,
@@ -266,8 +276,8 @@ def _show(
     )
 
 
-def _snapshot(search: ControllerSearch, folder: PhaseFolder) -> Snapshot:
-    scalars: dict[str, Any] = search.state_dict()
+def _snapshot(search: ControllerSearch, folder: PhaseFolder, *, is_last: bool) -> Snapshot:
+    scalars: dict[str, Any] = {**search.state_dict(), _IS_LAST: is_last}
     mean = {"mean": torch.from_numpy(search.mean)}
     return Snapshot(
         kind=KIND,

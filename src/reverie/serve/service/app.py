@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
+import torch
 from fastapi import Body, FastAPI, HTTPException, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -110,13 +111,18 @@ class Turnstile:
             )
         self._num_waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, _infer, call)
         finally:
             self._num_waiting -= 1
 
     def close(self) -> None:
         """Let the call that runs end, and drop those that wait."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _infer(call: Callable[[], T]) -> T:
+    with torch.inference_mode():
+        return call()
 
 
 class SafeResponse(JSONResponse):
