@@ -41,6 +41,7 @@ _STEP_LIMITS = (32, 32, 32, 32, 32, 32, 400)
 """Goals, wind and decor are drawn anew at every start: 48 long episodes a task showed too few of
 them, and the tokenizer painted unseen goals where it had seen others. Seven limits and four kinds
 of behaviour share no divisor, so every behaviour plays every length."""
+_GRID = ShortcutConfig(num_levels=32)
 _DYNAMICS_STEPS = 6_200
 _TOKENIZER_STEPS = 26_000
 
@@ -81,12 +82,7 @@ def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
             task_weights={name: _look_weight(name) for name in tasks},
         ),
         # Both shortcuts are what lets thousands of steps, not millions, find that actions matter.
-        dynamics=replace(
-            preset.dynamics,
-            uses_previous=True,
-            shortcut=ShortcutConfig(num_levels=32),
-            commit_level=31,
-        ),
+        dynamics=replace(preset.dynamics, uses_previous=True, shortcut=_GRID, commit_level=31),
         heads=HeadsConfig(terminating_tasks=terminating(tasks)),
         objective=ObjectiveConfig(
             total_steps=_DYNAMICS_STEPS,
