@@ -1,6 +1,8 @@
 """``reverie evaluate``: measure a model and write a report."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -9,14 +11,28 @@ from reverie.core.files import write_json
 from reverie.core.registry import require_extra
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """What the model is measured on."""
+
+    episodes: int = 8
+    """Episodes per task."""
+    data: Path | None = None
+    """An episode store to read from; by default episodes are played live."""
+    behaviour: str = "noise"
+    """Policy that plays the live episodes."""
+    visited: Path | None = None
+    """An episode store, such as the training data, whose frames count as visited in the coverage
+    maps; by default the real frames of the measured clips."""
+
+
 def evaluate(
     model: tyro.conf.Positional[str] = "pocket",
     /,
     *,
     tasks: tuple[str, ...] = (),
-    episodes: int = 8,
-    data: Path | None = None,
-    behaviour: str = "noise",
+    material: Annotated[Material, tyro.conf.OmitArgPrefixes] = Material(),  # noqa: B008
+    benches: tuple[Literal["looks", "branches"], ...] = (),
     out: Path = Path("runs/evaluation"),
     json: Path | None = None,
     fit_thresholds: bool = False,
@@ -30,9 +46,8 @@ def evaluate(
     Args:
         model: Name of a shipped model, or the path of a model folder.
         tasks: Tasks to measure; all of the model's by default.
-        episodes: Episodes per task.
-        data: An episode store to read from; by default episodes are played live.
-        behaviour: Policy that plays the live episodes.
+        material: What the model is measured on.
+        benches: Further benches in the same report; see reverie evaluate looks and branches.
         out: Folder for the report, the pictures and evaluation.json.
         json: Also write the numbers to this file.
         fit_thresholds: Fit the limits of the page's readings to these dreams, and write them
@@ -51,12 +66,15 @@ def evaluate(
                 model=folder,
                 out=out,
                 tasks=tasks,
-                num_episodes=episodes,
-                data=data,
-                behaviour=behaviour,
+                num_episodes=material.episodes,
+                data=material.data,
+                behaviour=material.behaviour,
+                visited=material.visited,
+                benches=benches,
                 fits_thresholds=fit_thresholds,
             ),
             on_task=lambda done: status.update(f"measured {done.task}"),
+            say=status.update,
         )
     from reverie.cli.results import print_results
 

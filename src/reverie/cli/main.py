@@ -137,6 +137,18 @@ COMMANDS = (
         example="clips.csv",
     ),
     Command(
+        words="evaluate looks",
+        target="reverie.cli.evaluate_benches:COMMANDS",
+        summary="What do looks that a tokenizer never saw cost, and does u_r tell?",
+        example="pocket --tasks pygame-pong --unseen pygame-cowboy",
+    ),
+    Command(
+        words="evaluate branches",
+        target="reverie.cli.evaluate_benches:COMMANDS",
+        summary="Several futures from one moment: does the dream part as reality does?",
+        example="pocket --tasks pygame-pong",
+    ),
+    Command(
         words="evaluate tokenizers",
         target="reverie.cli.evaluate_tokenizers:COMMANDS",
         summary="Compare tokenizers, ours and others: PSNR, numbers a frame, speed.",

@@ -81,7 +81,7 @@ def cut_clips(
     places = [
         (index, start)
         for index, episode in enumerate(episodes)
-        for start in _starts(len(episode.frames) - num_frames, num_per_episode)
+        for start in even_starts(len(episode.frames) - num_frames, num_per_episode)
     ]
     if not places:
         longest = max(len(episode.frames) for episode in episodes)
@@ -99,7 +99,8 @@ def cut_clips(
     )
 
 
-def _starts(last: int, count: int) -> list[int]:
+def even_starts(last: int, count: int) -> list[int]:
+    """Return at most ``count`` places from 0 to ``last``, at even distances; none if below 0."""
     if last < 0:
         return []
     return sorted({round(start) for start in np.linspace(0, last, min(count, last + 1))})

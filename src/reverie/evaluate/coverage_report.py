@@ -1,11 +1,13 @@
 """Coverage maps beside hallucination maps: are readings high where a task was seldom visited?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from reverie.evaluate.discrimination import spearman
+from reverie.evaluate.evaluation import TaskEvaluation
+from reverie.evaluate.metrics import MIN_MSE
 from reverie.evaluate.plots import panels, to_png
 from reverie.evaluate.watched import WatchedDreams
 from reverie.hallucination.coverage import CoverageMap, coverage_map, principal_axes
@@ -34,20 +36,61 @@ def map_tasks(
         mine.append(tested.select(np.flatnonzero(names[1] == task)))
         if not mine[0].num_rows:
             continue
-        real, dreamed = _rows(mine[0].true), _rows(mine[1].dreamed)
-        axes, centre = principal_axes(real), real.mean(axis=0)
-        cells = int(np.sqrt(len(dreamed) / FRAMES_PER_CELL))
-        found[task] = coverage_map(
-            (real - centre) @ axes,
-            (dreamed - centre) @ axes,
-            mine[1].signals[reading].reshape(-1),
-            mine[1].dream.reshape(-1),
-            num_cells=int(np.clip(cells, 2, MAX_CELLS)),
+        found[task] = _map_task(
+            flat_latents(mine[0].true),
+            flat_latents(mine[1].dreamed),
+            mine[1].signals[reading],
+            mine[1].dream,
         )
     return found
 
 
-def _rows(latents: np.ndarray) -> Float[np.ndarray, "n w"]:
+def map_evaluations(
+    tasks: Sequence[TaskEvaluation],
+    visited: Mapping[str, Float[np.ndarray, "n w"]] | None = None,
+    reading: str = "u_r",
+) -> dict[str, CoverageMap]:
+    """Map every evaluated task on the principal axes of its visited frames.
+
+    Args:
+        tasks: Their dreamed frames carry readings and errors; without dreams a task has no map.
+        visited: Task to latents of the frames that count as visited; of tasks that are not there,
+            and by default, the real frames of the very clips.
+        reading: Raw reading that is averaged per cell.
+    """
+    found: dict[str, CoverageMap] = {}
+    for task in tasks:
+        rollout = task.rollout
+        if rollout.latents is None or reading not in rollout.readings:
+            continue
+        known = (visited or {}).get(task.task)
+        if known is None:
+            known = flat_latents(task.reconstruction.latents.float().cpu().numpy())
+        found[task.task] = _map_task(
+            known, flat_latents(rollout.latents), rollout.readings[reading], rollout.dream
+        )
+    return found
+
+
+def _map_task(
+    known: Float[np.ndarray, "n w"],
+    dreamed: Float[np.ndarray, "m w"],
+    readings: Float[np.ndarray, "b t"],
+    errors: Float[np.ndarray, "b t"],
+) -> CoverageMap:
+    axes, centre = principal_axes(known), known.mean(axis=0)
+    cells = int(np.sqrt(len(dreamed) / FRAMES_PER_CELL))
+    return coverage_map(
+        (known - centre) @ axes,
+        (dreamed - centre) @ axes,
+        readings.reshape(-1),
+        errors.reshape(-1),
+        num_cells=int(np.clip(cells, 2, MAX_CELLS)),
+    )
+
+
+def flat_latents(latents: Float[np.ndarray, "b t n d"]) -> Float[np.ndarray, "m w"]:
+    """Return one row of numbers for every frame."""
     return latents.reshape(latents.shape[0] * latents.shape[1], -1).astype(np.float64)
 
 
@@ -73,7 +116,7 @@ def draw_maps(maps: Mapping[str, CoverageMap]) -> bytes:
         layers = (
             (np.where(item.visits > 0, np.log1p(item.visits), np.nan), "log visits"),
             (item.reading, "mean u_r"),
-            (np.log10(item.error), "log error"),
+            (np.log10(np.maximum(item.error, MIN_MSE)), "log error"),
         )
         for row, (values, title) in enumerate(layers):
             axis = grid[row][column]

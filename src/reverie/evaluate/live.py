@@ -7,17 +7,21 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from reverie.core.errors import ConfigError, DataError
+from reverie.core.registry import unknown_name_message
 from reverie.core.seeds import child_seed, numpy_rng
 from reverie.core.types import Episode, FrameSpec
 from reverie.envs.api import Policy, TaskEnv
 from reverie.envs.episode import play_episode
-from reverie.envs.registry import make_env
+from reverie.envs.registry import make_env, task_names
 from reverie.evaluate.action_following import LATER_STEPS, MIN_DIFFERENCE
 from reverie.evaluate.metrics import frame_errors
+from reverie.models.api import WorldModel
 
 MakePolicy = Callable[[str], Policy]
 """Task name to a behaviour that moves."""
 
+MOVING_BEHAVIOUR = "noise"
+"""Gaussian, Ornstein-Uhlenbeck or a mixture with the expert: it moves in every task, always."""
 HELD_OUT_SEED = 0x48454C44_4F555400
 """Root of evaluation episodes. Training seeds are children of small roots, so none is shared."""
 
@@ -41,6 +45,22 @@ class LiveConfig:
                 f"An evaluation needs at least 1 episode, 1 step and 1 probe, got "
                 f"{self.num_episodes}, {self.max_steps} and {self.num_probes}. Try --episodes 8."
             )
+
+
+def choose_tasks(world: WorldModel, asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the tasks to evaluate; names the model does not know are refused."""
+    for name in asked:
+        if name not in world.tasks:
+            hint = f"The model knows: {', '.join(world.tasks)}"
+            raise ConfigError(unknown_name_message("task", name, world.tasks, hint))
+    known = set(task_names())
+    missing = [name for name in world.tasks if name not in known]
+    if not asked and missing:
+        raise ConfigError(
+            f"This version has no simulator for {', '.join(missing)}. Name the tasks to evaluate "
+            f"with --tasks."
+        )
+    return tuple(asked) or tuple(world.tasks)
 
 
 def collect_heldout(

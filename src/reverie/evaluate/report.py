@@ -9,12 +9,14 @@ from typing import Any
 
 from reverie.core.files import write_bytes
 from reverie.evaluate import plots
+from reverie.evaluate.coverage_report import MAX_TASKS, draw_maps
 from reverie.evaluate.evaluation import (
     MIN_GAIN_DB,
     MIN_RATIO,
     MIN_RECONSTRUCTION_DB,
     TaskEvaluation,
 )
+from reverie.hallucination.coverage import CoverageMap
 
 Numbers = Mapping[str, Any]
 
@@ -125,6 +127,8 @@ tr:last-child td { border-bottom: 0; } .good { color: var(--good); font-weight: 
 .bad { color: var(--bad); font-weight: 600; }
 img.plot { width: 100%; box-sizing: border-box; margin-top: .8rem;
   background: #fff; border-radius: 8px; border: 1px solid var(--line); }
+img.sheet { max-width: 100%; image-rendering: pixelated; border-radius: 8px;
+  border: 1px solid var(--line); } h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 .clips { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
 figure { margin: 0; min-width: 0; padding: .6rem; background: var(--panel); border-radius: 8px; }
 figure div { display: flex; gap: .6rem; align-items: flex-start; }
@@ -142,6 +146,8 @@ def write_report(
     *,
     title: str,
     facts: Mapping[str, str],
+    maps: Mapping[str, CoverageMap] | None = None,
+    more: Sequence[str] = (),
 ) -> None:
     """Write the report.
 
@@ -152,6 +158,8 @@ def write_report(
         pictures: Best and worst dreams.
         title: Heading.
         facts: Lines below it, name to text.
+        maps: Where each task was visited, read and wrong, from ``map_evaluations``.
+        more: Sections of other benches, below.
     """
     body = [
         section("Per task", _METRICS_TEXT, _metrics_table(numbers)),
@@ -165,7 +173,9 @@ def write_report(
             _RELIABILITY_TEXT,
             picture(plots.draw_reliability(tasks), "Share of diverged steps by tenth of a reading"),
         ),
+        section("Where it was, and where it is wrong", _MAPS_TEXT, _maps(maps or {})),
         section("Best and worst dreams", _CLIPS_TEXT, _clips(pictures)),
+        *more,
     ]
     write_bytes(path, page(title, facts, body).encode())
 
@@ -206,6 +216,13 @@ _PREDICTOR_TEXT = (
 _RELIABILITY_TEXT = (
     "All dreamed steps sorted by a reading and cut into tenths: the share that has diverged in "
     "each. A useful reading climbs from left to right, inside tasks too (ranks taken per task)."
+)
+_MAPS_TEXT = (
+    "Each task on the two leading principal axes of the latents of its visited frames: how often "
+    "those frames lie in a cell, and the mean u_r and the mean error of the dreamed frames there. "
+    "Visited are the frames of the store that was named with --visited, such as the training data, "
+    "or else the real frames of these very clips. ρ: rank correlation over cells of visits and "
+    "u_r; negative where readings are high in rare places. Grey: too few frames."
 )
 _CLIPS_TEXT = "Real frames above, dreamed frames below; by rollout gain among clips that move."
 
@@ -309,9 +326,25 @@ def _predictor_table(numbers: Numbers) -> str:
     return table(head, body, "reading")
 
 
+def _maps(maps: Mapping[str, CoverageMap]) -> str:
+    if not maps:
+        return "<p class=soft>Nothing was dreamed with u_r on.</p>"
+    names = list(maps)
+    groups = [names[begin : begin + MAX_TASKS] for begin in range(0, len(names), MAX_TASKS)]
+    return "".join(
+        picture(draw_maps({name: maps[name] for name in group}), "Visits, mean u_r, mean error")
+        for group in groups
+    )
+
+
 def picture(content: bytes, text: str) -> str:
     """Return a PNG inside the page, with what to read where it cannot be seen."""
     return f'<img class=plot alt="{escape(text)}" src="{_inline(content, "png")}">'
+
+
+def sheet(content: bytes, text: str) -> str:
+    """Return a PNG of many small frames, never enlarged, and sharp where it is made smaller."""
+    return f'<img class=sheet alt="{escape(text)}" src="{_inline(content, "png")}">'
 
 
 def _clips(pictures: Sequence[ClipPicture]) -> str:

@@ -70,6 +70,8 @@ class Rollout:
     ceiling: Float[np.ndarray, "b t"]
     """Of the true frame encoded and decoded."""
     readings: Mapping[str, Float[np.ndarray, "b t"]]
+    latents: Float[np.ndarray, "b t n d"] | None = None
+    """Dreamed latents in model units; None where only frames are compared."""
 
 
 @torch.inference_mode()
@@ -85,21 +87,22 @@ def dream_clips(
         config: Lengths, noise, readings.
     """
     config = fit_config(world, clips, config)
-    frames, readings = [], []
+    frames, readings, latents = [], [], []
     for rows, part in clips.parts(config.batch_rows):
-        shown, read = _dream_part(world, part, rows, config)
+        shown, read, dreamed = _dream_part(world, part, rows, config)
         frames.append(shown)
         readings.append(read)
-    dreamed = np.concatenate(frames)
-    return measure_rollout(
+        latents.append(dreamed)
+    rollout = measure_rollout(
         clips,
         reconstruction,
-        dreamed,
+        np.concatenate(frames),
         context=config.context,
         readings={
             name: np.concatenate([read[name] for read in readings]) for name in config.readings
         },
     )
+    return replace(rollout, latents=np.concatenate(latents))
 
 
 def fit_config(world: WorldModel, clips: Clips, config: RolloutConfig) -> RolloutConfig:
@@ -142,18 +145,24 @@ def measure_rollout(
 
 def _dream_part(
     world: WorldModel, part: Batch, rows: Sequence[int], config: RolloutConfig
-) -> tuple[UInt8[np.ndarray, "b t h w 3"], dict[str, Float[np.ndarray, "b t"]]]:
+) -> tuple[
+    UInt8[np.ndarray, "b t h w 3"],
+    dict[str, Float[np.ndarray, "b t"]],
+    Float[np.ndarray, "b t n d"],
+]:
     until = config.context + config.horizon
     noises = ClipNoise.draw(world, rows, config.context, config.horizon, seed=config.seed)
     state = world.start(part.slice_time(0, config.context), noises.context)
     reading_set = ReadingSet(names=config.readings)
     frames: list[Tensor] = []
+    latents: list[Tensor] = []
     taken: dict[str, list[Tensor]] = {name: [] for name in config.readings}
     for frame in range(config.context, until):
         action = part.prev_actions[:, frame].to(world.device)
         before = state
         state, prediction = world.step(before, action, noises.steps[frame - config.context])
         frames.append(world.decode(state))
+        latents.append(prediction.latent)
         if config.readings:
             step = StepContext(before=before, action=action, prediction=prediction, after=state)
             for name, values in reading_set.take(world, step).items():
@@ -161,7 +170,8 @@ def _dream_part(
     stacked = {
         name: torch.stack(values, dim=1).double().cpu().numpy() for name, values in taken.items()
     }
-    return torch.stack(frames, dim=1).cpu().numpy(), stacked
+    dreamed = torch.stack(latents, dim=1).float().cpu().numpy()
+    return torch.stack(frames, dim=1).cpu().numpy(), stacked, dreamed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -121,6 +121,58 @@ def bootstrap_mean(
     return _interval(drawn.mean(axis=1))
 
 
+Pooled = Callable[[Float[np.ndarray, "*d k"]], Float[np.ndarray, "*d"]]
+"""Sums of k columns, along the last axis, to one number each."""
+
+
+def draw_pooled(
+    units: Float[np.ndarray, "n k"],
+    statistic: Pooled,
+    *,
+    rng: np.random.Generator,
+    num_draws: int = NUM_DRAWS,
+) -> Float[np.ndarray, " d"]:
+    """Draw a statistic of pooled sums again and again, each time from other units.
+
+    The same generator and the same number of units give the same choices: what is drawn so may be
+    subtracted draw by draw, as a pair. One unit says nothing of the spread: not-a-number.
+
+    Args:
+        units: What belongs together, such as the sums of one episode each.
+        statistic: Of their sum.
+        rng: Chooses the units.
+        num_draws: How often.
+    """
+    if len(units) < 2:
+        return np.full(num_draws, np.nan)
+    chosen = rng.integers(0, len(units), (num_draws, len(units)))
+    return statistic(units[chosen].sum(axis=1))
+
+
+def draw_task_mean(
+    draws: Sequence[Float[np.ndarray, " d"]], *, rng: np.random.Generator
+) -> Float[np.ndarray, " d"]:
+    """Draw the mean over tasks: tasks are drawn again, and in each what ``draw_pooled`` drew.
+
+    Draws of a task that are not finite are left out of the mean.
+    """
+    table = np.stack(list(draws))
+    num_tasks, num_draws = table.shape
+    tasks = rng.integers(0, num_tasks, (num_draws, num_tasks))
+    # A task that is drawn twice brings two draws of its own.
+    picked = table[tasks, rng.integers(0, num_draws, (num_draws, num_tasks))]
+    finite = np.isfinite(picked)
+    count = finite.sum(axis=1)
+    total = np.where(finite, picked, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def interval_of(draws: Float[np.ndarray, " d"]) -> tuple[float, float]:
+    """Return the percentile interval of bootstrap draws; those that are not finite are left out."""
+    finite = draws[np.isfinite(draws)]
+    return _interval(finite) if finite.size > 1 else (float("nan"), float("nan"))
+
+
 def _interval(draws: Float[np.ndarray, " n"]) -> tuple[float, float]:
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(draws, (tail, 1.0 - tail))

@@ -33,7 +33,7 @@ from reverie.evaluate.detection import (
     with_novelty,
 )
 from reverie.evaluate.evaluation import plain
-from reverie.evaluate.live import LiveConfig, collect_heldout
+from reverie.evaluate.live import LiveConfig, choose_tasks, collect_heldout
 from reverie.evaluate.reconstruction import reconstruct
 from reverie.evaluate.rollout import RolloutConfig
 from reverie.evaluate.watched import WatchedDreams, join_watched, load_watched, watch_clips
@@ -43,7 +43,6 @@ from reverie.hallucination.verifier import save_verifier
 from reverie.hallucination.verifier_training import VerifierTraining
 from reverie.models.api import WorldModel
 from reverie.models.load import load_world_model, model_digest
-from reverie.recipes.evaluation import choose_tasks
 from reverie.recipes.verifier import SIGNAL, fit_verifier, judge_verifier
 
 FIT_SERIES = "calibration"

@@ -13,33 +13,54 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from reverie.collect.policies import make_policy
 from reverie.core.errors import CheckpointError, ConfigError, DataError
 from reverie.core.files import write_json
-from reverie.core.registry import unknown_name_message
 from reverie.core.types import Episode
 from reverie.data.store import EpisodeStore
-from reverie.envs.registry import task_names
 from reverie.evaluate.action_following import FollowingConfig
+from reverie.evaluate.coverage_report import (
+    coverage_correlations,
+    flat_latents,
+    map_evaluations,
+)
 from reverie.evaluate.evaluation import (
     EvaluationConfig,
     TaskEvaluation,
     all_numbers,
     clip_table,
     evaluate_task,
+    plain,
 )
-from reverie.evaluate.live import LiveConfig, collect_heldout, measure_control
+from reverie.evaluate.live import (
+    MOVING_BEHAVIOUR,
+    LiveConfig,
+    choose_tasks,
+    collect_heldout,
+    measure_control,
+)
 from reverie.evaluate.report import ClipPicture, write_report
 from reverie.evaluate.table import write_clip_table
 from reverie.hallucination.thresholds import Thresholds, load_thresholds, reading_setup
+from reverie.models.api import WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import load_world_model, read_manifest
+from reverie.recipes.benches import (
+    BENCHES,
+    BenchName,
+    BenchOrder,
+    BenchResult,
+    Say,
+    write_pictures,
+)
 from reverie.recipes.pictures import stack_rows, write_gif, write_strip
 
-MOVING_BEHAVIOUR = "noise"
-"""Gaussian, Ornstein-Uhlenbeck or a mixture with the expert: it moves in every task, always."""
-
+VISITED_EPISODES = 64
+"""Episodes of a task that a coverage map looks at, at most."""
+VISITED_FRAMES = 64
+"""Frames of each."""
 OnTask = Callable[[TaskEvaluation], None]
 """Called with each task as soon as it is measured."""
 
@@ -81,11 +102,18 @@ class EvaluationRun:
     data: Path | None = None
     """A store of held-out episodes; None plays live ones."""
     behaviour: str = MOVING_BEHAVIOUR
+    visited: Path | None = None
+    """A store whose frames count as visited in the coverage maps, such as the training data; None
+    takes the real frames of the clips themselves."""
+    benches: tuple[BenchName, ...] = ()
+    """Further benches in the same report."""
     fits_thresholds: bool = False
     num_workers: int = 2
 
 
-def run_evaluation(run: EvaluationRun, *, on_task: OnTask | None = None) -> dict[str, Any]:
+def run_evaluation(
+    run: EvaluationRun, *, on_task: OnTask | None = None, say: Say = lambda _: None
+) -> dict[str, Any]:
     """Load a model, measure it, write the results; return the numbers."""
     world = load_world_model(run.model)
     order = EvaluationOrder(
@@ -107,9 +135,51 @@ def run_evaluation(run: EvaluationRun, *, on_task: OnTask | None = None) -> dict
     provenance = read_manifest(run.model).provenance
     if "tokenizer_loss" in provenance:
         facts["loss of the tokenizer"] = str(provenance["tokenizer_loss"])
+    visited = None
+    if run.visited is not None:
+        facts["visited in the coverage maps"] = f"frames of '{run.visited}'"
+        visited = visited_latents(world, EpisodeStore.open(run.visited), [x.task for x in tasks])
+    bench_order = BenchOrder(model=run.model, out=run.out, tasks=run.tasks, behaviour=run.behaviour)
     return write_results(
-        tasks, run.out, title=f"Evaluation of {run.model.resolve().name}", facts=facts
+        tasks,
+        run.out,
+        title=f"Evaluation of {run.model.resolve().name}",
+        facts=facts,
+        visited=visited,
+        benches={name: BENCHES[name](world, bench_order, say) for name in run.benches},
     )
+
+
+@torch.inference_mode()
+def visited_latents(
+    world: WorldModel, store: EpisodeStore, tasks: Sequence[str]
+) -> dict[str, Float[np.ndarray, "n w"]]:
+    """Encode frames of a store: of each task a few at even distances from many episodes.
+
+    Tasks that the store lacks are left out.
+
+    Raises:
+        ConfigError: The store's frames have another size than the model's.
+    """
+    if store.spec.frame != world.tokenizer.frame_spec:
+        raise ConfigError(
+            f"The model reads frames of {world.tokenizer.frame_spec.shape}, the store at "
+            f"'{store.path}' has {store.spec.frame.shape}. Name a store of that size."
+        )
+    found: dict[str, Float[np.ndarray, "n w"]] = {}
+    for task in tasks:
+        entries = [entry for entry in store.index if entry.task == task]
+        chosen = np.linspace(0, len(entries) - 1, min(len(entries), VISITED_EPISODES))
+        parts: list[Float[np.ndarray, "m w"]] = []
+        for index in chosen.round().astype(int):
+            frames = store.read_episode(entries[index].id).frames
+            places = np.linspace(0, len(frames) - 1, min(len(frames), VISITED_FRAMES))
+            given = torch.from_numpy(frames[places.round().astype(int)])[:, None]
+            latents, _ = world.tokenizer.encode(given.to(world.device))
+            parts.append(flat_latents(latents.float().cpu().numpy()))
+        if parts:
+            found[task] = np.concatenate(parts)
+    return found
 
 
 def evaluate_live(
@@ -221,22 +291,6 @@ def evaluate_store(
     return done
 
 
-def choose_tasks(world: ShortcutWorld, asked: Sequence[str]) -> tuple[str, ...]:
-    """Return the tasks to evaluate; names the model does not know are refused."""
-    for name in asked:
-        if name not in world.tasks:
-            hint = f"The model knows: {', '.join(world.tasks)}"
-            raise ConfigError(unknown_name_message("task", name, world.tasks, hint))
-    known = set(task_names())
-    missing = [name for name in world.tasks if name not in known]
-    if not asked and missing:
-        raise ConfigError(
-            f"This version has no simulator for {', '.join(missing)}. Name the tasks to evaluate "
-            f"with --tasks."
-        )
-    return tuple(asked) or tuple(world.tasks)
-
-
 def fit_thresholds(
     folder: Path, world: ShortcutWorld, tasks: Sequence[TaskEvaluation]
 ) -> Thresholds:
@@ -257,7 +311,13 @@ def fit_thresholds(
 
 
 def write_results(
-    tasks: Sequence[TaskEvaluation], out: Path, *, title: str, facts: Mapping[str, str]
+    tasks: Sequence[TaskEvaluation],
+    out: Path,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    visited: Mapping[str, Float[np.ndarray, "n w"]] | None = None,
+    benches: Mapping[BenchName, BenchResult] | None = None,
 ) -> dict[str, Any]:
     """Write numbers, pictures and the report into a folder; return the numbers.
 
@@ -267,12 +327,30 @@ def write_results(
             there.
         title: Of the report.
         facts: Lines below the title, such as the model's folder.
+        visited: Latents of the frames that count as visited, per task; see ``map_evaluations``.
+        benches: What other benches found, by name; below in the same report.
     """
+    maps = map_evaluations(tasks, visited)
     numbers = all_numbers(tasks)
+    numbers["coverage_correlation"] = plain(coverage_correlations(maps))
+    sections: list[str] = []
+    for name, result in (benches or {}).items():
+        numbers[name] = result.numbers
+        sections += result.sections
+        write_pictures(result, out / "pictures")
     write_json(out / "evaluation.json", numbers)
     write_clip_table(out / "clips.csv", clip_table(tasks))
     pictures = [picture for task in tasks for picture in draw_clips(task, out / "pictures")]
-    write_report(out / "report.html", tasks, numbers, pictures, title=title, facts=facts)
+    write_report(
+        out / "report.html",
+        tasks,
+        numbers,
+        pictures,
+        title=title,
+        facts=facts,
+        maps=maps,
+        more=sections,
+    )
     return numbers
 
 

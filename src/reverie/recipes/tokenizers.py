@@ -13,7 +13,7 @@ from reverie.core.files import write_bytes, write_json
 from reverie.core.types import Episode, FrameSpec
 from reverie.data.store import EpisodeStore
 from reverie.envs.registry import task_spec
-from reverie.evaluate.live import LiveConfig, collect_heldout
+from reverie.evaluate.live import MOVING_BEHAVIOUR, LiveConfig, collect_heldout
 from reverie.evaluate.tokenizers import (
     VIDEO_FRAMES,
     TokenizerClip,
@@ -26,7 +26,6 @@ from reverie.models.api import TokenizerProtocol
 from reverie.models.load import load_world_model, resolve_model
 from reverie.models.perceptual import PerceptualConfig, load_perceptual
 from reverie.models.tokenizer.shelf import is_shelf_source, load_shelf_tokenizer
-from reverie.recipes.evaluation import MOVING_BEHAVIOUR
 
 SHELF_SIDE_PX = 224
 """The benchmark's frames; a multiple of 8 and of 32."""

@@ -10,8 +10,9 @@ from sklearn import metrics
 
 from reverie.collect.policies import make_policy
 from reverie.core.errors import ConfigError, DataError
-from reverie.core.types import FrameSpec
+from reverie.core.types import Episode, FrameSpec
 from reverie.data.store import EpisodeStore
+from reverie.evaluate.coverage_report import map_evaluations
 from reverie.evaluate.evaluation import EvaluationConfig, TaskEvaluation, list_misses, task_numbers
 from reverie.evaluate.live import LiveConfig, collect_heldout, measure_control
 from reverie.evaluate.plots import roc_curve, tenths
@@ -24,6 +25,7 @@ from reverie.recipes.evaluation import (
     evaluate_live_parallel,
     evaluate_store,
     fit_thresholds,
+    visited_latents,
     write_results,
 )
 from tests.support.small_world import SIDE_PX, make_small_world
@@ -79,7 +81,8 @@ def test_results_are_whole_and_stand_alone(measured: list[TaskEvaluation], tmp_p
     assert json.loads((tmp_path / "evaluation.json").read_text()) == json.loads(json.dumps(numbers))
     page = (tmp_path / "report.html").read_text()
     assert "A &lt;test&gt;" in page and "toy-paint" in page and "task identity" in page
-    assert page.count("data:image/png") == 5 and page.count("data:image/gif") == 2
+    assert page.count("data:image/png") == 6 and page.count("data:image/gif") == 2
+    assert numbers["coverage_correlation"].keys() == {"toy-paint"}
     assert "http://" not in page and "https://" not in page
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
         "toy-paint-best.gif",
@@ -122,6 +125,36 @@ def test_stored_episodes_give_what_live_ones_give(
         assert stored[name] == live[name]
     with pytest.raises(DataError, match="has no episodes of 'toy-fall'"):
         evaluate_store(world, store, EvaluationOrder(tasks=("toy-fall",)))
+
+
+def test_maps_count_the_frames_of_the_store_that_is_called_visited(
+    measured: list[TaskEvaluation], tmp_path: Path
+) -> None:
+    world, episode = make_small_world(), make_env_episode()
+    store = EpisodeStore.create(tmp_path / "store", FRAME, "zstd")
+    with store.writer() as writer:
+        writer.append(episode, id="visited")
+    store.refresh()
+    visited = visited_latents(world, store, ["toy-paint", "toy-fall"])
+    assert set(visited) == {"toy-paint"} and len(visited["toy-paint"]) == len(episode.frames)
+    own = map_evaluations(measured)["toy-paint"]
+    told = map_evaluations(measured, visited)["toy-paint"]
+    assert told.visits.sum() == len(episode.frames)
+    assert own.visits.sum() == measured[0].clips.num_clips * measured[0].clips.num_frames
+    # The cells of both are as many as the dreamed frames fill; readings lie where dreams were.
+    assert own.visits.shape == told.visits.shape == (2, 2)
+    large = FrameSpec(height_px=2 * SIDE_PX, width_px=2 * SIDE_PX)
+    with pytest.raises(ConfigError, match="Name a store of that size"):
+        visited_latents(world, EpisodeStore.create(tmp_path / "large", large, "zstd"), [])
+
+
+def make_env_episode() -> Episode:
+    return collect_heldout(
+        "toy-paint",
+        frame_spec=FRAME,
+        make_policy=lambda _: make_policy("random"),
+        config=LiveConfig(num_episodes=1, max_steps=20, series="visited"),
+    )[0]
 
 
 def test_a_task_the_model_does_not_know_is_refused() -> None:
