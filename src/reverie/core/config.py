@@ -62,17 +62,42 @@ def from_dict(kind: type[ConfigType], values: Any) -> ConfigType:
 
 
 def replace_path(config: ConfigType, path: str, value: Any) -> ConfigType:
-    """Return a copy with one field changed, named by a dotted path such as ``"optim.lr"``."""
+    """Return a copy with one field changed, named by a dotted path such as ``"optim.lr"``.
+
+    A path may also end inside a dictionary, such as ``"task_weights.pygame-pong"``: all that
+    follows its name is the key, and a key that is not there yet is added.
+
+    Raises:
+        ConfigError: There is no such field, nothing can be set inside of it, or the value has the
+            wrong type.
+    """
     head, _, rest = path.partition(".")
     names = tuple(item.name for item in dataclasses.fields(config))  # type: ignore[arg-type]
     if head not in names:
         hint = f"{type(config).__name__} has: {', '.join(names)}"
         raise ConfigError(unknown_name_message("config field", head, names, hint))
+    hint = typing.get_type_hints(type(config))[head]
     if rest:
-        value = replace_path(getattr(config, head), rest, value)
+        value = _replaced_inside(getattr(config, head), hint, path, value)
     else:
-        value = _typed(typing.get_type_hints(type(config))[head], value, path)
+        value = _typed(hint, value, path)
     return dataclasses.replace(config, **{head: value})  # type: ignore[type-var]
+
+
+def _replaced_inside(current: Any, hint: Any, path: str, value: Any) -> Any:
+    head, _, rest = path.partition(".")
+    if dataclasses.is_dataclass(current):
+        return replace_path(current, rest, value)
+    kinds = (hint, *typing.get_args(hint))
+    mapping = next((kind for kind in kinds if typing.get_origin(kind) is dict), None)
+    if mapping is None or not isinstance(current, (dict, types.NoneType)):
+        raise ConfigError(
+            f"Nothing can be set inside of '{head}', which is {current!r}. Set the whole of it: "
+            f"'{head}' instead of '{path}'."
+        )
+    key_kind, value_kind = typing.get_args(mapping)
+    key = _typed(key_kind, rest, f"the key of '{head}'")
+    return {**(current or {}), key: _typed(value_kind, value, path)}
 
 
 def _plain(value: Any) -> Any:

@@ -150,17 +150,18 @@ def _check_late_needs(config: RunConfig) -> None:
     POLICIES.target(config.evaluation.behaviour)
     side = min(data.frame.height_px, data.frame.width_px)
     check_perceptual(config.tokenizer_training.perceptual, side_px=side)
-    for name in config.tokenizer_training.task_weights:
-        if name not in data.tasks:
-            hint = f"The data has: {', '.join(data.tasks)}"
-            raise ConfigError(unknown_name_message("task", name, data.tasks, hint))
+    stages = (config.dynamics_training, *(stage.training for stage in config.stages))
+    for training in (config.tokenizer_training, *stages):
+        for name in training.task_weights:
+            if name not in data.tasks:
+                hint = f"The data has: {', '.join(data.tasks)}"
+                raise ConfigError(unknown_name_message("task", name, data.tasks, hint))
     longest = {
         name: min(max(data.step_limits, default=sys.maxsize), task_spec(name).max_steps) + 1
         for name in data.tasks
     }
     task = min(data.tasks, key=lambda name: longest[name])
     phases = {"tokenizer_training": config.tokenizer_training}
-    stages = (config.dynamics_training, *(stage.training for stage in config.stages))
     phases |= {"dynamics_training": max(stages, key=lambda training: training.window_length)}
     for phase, training in phases.items():
         if training.window_length > longest[task]:

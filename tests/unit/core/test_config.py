@@ -80,6 +80,23 @@ def test_a_path_changes_one_field_and_nothing_else() -> None:
         replace_path(Outer(), "inner.rate", "high")
 
 
+def test_a_path_may_end_inside_a_dictionary_and_may_add_a_key() -> None:
+    config = replace_path(Outer(names={"pygame-pong": 1}), "names.pygame-pong", 2)
+    assert config == Outer(names={"pygame-pong": 2})
+    assert replace_path(config, "names.v1.5", 3).names == {"pygame-pong": 2, "v1.5": 3}
+    assert config.names == {"pygame-pong": 2}, "the config it came from stays as it was"
+    assert replace_path(Outer(), "names.new", 1).names == {"new": 1}
+    with pytest.raises(ConfigError, match="^names.new must be .*int.*, got 'many'"):
+        replace_path(Outer(), "names.new", "many")
+
+
+@pytest.mark.parametrize("path", ["sizes.0", "is_fast.really", "width.deep.down", "inner.rate.x"])
+def test_a_path_that_goes_on_below_a_plain_value_is_refused_in_one_line(path: str) -> None:
+    with pytest.raises(ConfigError, match="Nothing can be set inside of '") as caught:
+        replace_path(Outer(), path, 1)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_config_that_holds_an_object_cannot_be_saved() -> None:
     @dataclass(frozen=True)
     class Odd:

@@ -17,13 +17,18 @@ def test_a_dry_run_prints_the_whole_config_with_its_changes(
     code = train(
         "pocket-debug",
         tasks=("toy-paint",),
-        settings=("dynamics_training.optim.lr=5e-4", "seed=7"),
+        settings=(
+            "dynamics_training.optim.lr=5e-4",
+            "seed=7",
+            "dynamics_training.task_weights.toy-paint=0.75",
+        ),
         runs=tmp_path / "runs",
         dry_run=True,
     )
     config = json.loads(capsys.readouterr().out)
     assert code == 0
     assert config["dynamics_training"]["optim"]["lr"] == 5e-4
+    assert config["dynamics_training"]["task_weights"] == {"toy-paint": 0.75}
     assert (config["seed"], config["dynamics"]["tasks"]) == (7, ["toy-paint"])
     assert not (tmp_path / "runs").exists()
 
@@ -54,6 +59,10 @@ def test_settings_are_json_where_they_can_be() -> None:
         (("dynamics_training.window_length=32",), "episodes of 'toy-paint' have at most 31 frames"),
         (("dynamics_training.long_length=40",), "no episode has more than 31 frames"),
         (('tokenizer_training.task_weights={"toy-pain": 2}',), "Did you mean 'toy-paint'?"),
+        (("dynamics_training.task_weights.toy-pain=2",), "Did you mean 'toy-paint'?"),
+        (("dynamics_training.task_weights.toy-paint=two",), "task_weights.toy-paint must be"),
+        (("data.tasks.0=toy-fall",), "Nothing can be set inside of 'tasks'"),
+        (("seed.low=1",), "Nothing can be set inside of 'seed', which is 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: tuple[str, ...], text: str) -> None:
