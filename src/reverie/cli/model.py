@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -15,18 +15,19 @@ def list_models() -> int:
     Any of the names works wherever a command takes a MODEL; so does the path of a model folder,
     such as runs/pocket/model.
     """
-    from reverie.models.load import pretrained_folder, pretrained_names, read_manifest
+    from reverie.models.families import tasks_of
+    from reverie.models.load import pretrained_folder, pretrained_names, read_manifest_values
 
     table = Table(title="Models in this package")
     for column in ("name", "kind", "tasks", "parameters", "size"):
         table.add_column(column)
     for name in pretrained_names():
         folder = pretrained_folder(name)
-        manifest = read_manifest(folder)
+        values = read_manifest_values(folder)
         size_mb = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-        num_parameters = sum(manifest.num_parameters.values())
-        tasks = str(len(manifest.dynamics.tasks))
-        table.add_row(name, manifest.kind, tasks, f"{num_parameters:,}", f"{size_mb:.1f} MB")
+        num_parameters = sum(values["num_parameters"].values())
+        tasks = str(len(tasks_of(folder)))
+        table.add_row(name, values["kind"], tasks, f"{num_parameters:,}", f"{size_mb:.1f} MB")
     Console().print(table)
     return 0
 
@@ -46,29 +47,30 @@ def inspect_model(
         shapes: Also list every tensor with its shape.
         as_json: Print the manifest as JSON instead of tables.
     """
-    from reverie.core.config import to_dict
-    from reverie.models.load import load_world_model, read_manifest, resolve_model
+    from reverie.models.families import load_any_world
+    from reverie.models.load import read_manifest_values, resolve_model
 
     folder = resolve_model(model)
-    manifest, world = read_manifest(folder), load_world_model(folder)
+    values = read_manifest_values(folder)
+    world: Any = load_any_world(folder)
     if as_json:
-        print(json.dumps(to_dict(manifest), indent=1))
+        print(json.dumps(values, indent=1))
         return 0
     console = Console(highlight=False)
     console.print((folder / "card.md").read_text(), markup=False)
     facts = Table(title="Configuration", show_header=False)
-    dynamics = manifest.dynamics
-    frame = world.tokenizer.frame_spec
+    frame, latent = world.tokenizer.frame_spec, world.latent_spec
     rows = {
         "folder": str(folder),
-        "kind": manifest.kind,
+        "kind": values["kind"],
         "frames": f"{frame.height_px}x{frame.width_px} RGB",
-        "latents": f"{dynamics.num_latent_tokens} tokens x {dynamics.num_latent_channels}",
-        "context": f"{dynamics.context} frames",
-        "flow steps a frame": str(dynamics.num_flow_steps),
-        "parameters": ", ".join(f"{k} {v:,}" for k, v in manifest.num_parameters.items()),
-        "tasks": ", ".join(dynamics.tasks),
+        "latents": f"{latent.num_tokens} tokens x {latent.num_channels}",
+        "context": f"{world.max_context} frames",
+        "parameters": ", ".join(f"{k} {v:,}" for k, v in values["num_parameters"].items()),
+        "tasks": ", ".join(world.tasks),
     }
+    if values["kind"] == "shortcut":
+        rows["flow steps a frame"] = str(world.num_flow_steps)
     for name, value in rows.items():
         facts.add_row(name, value)
     console.print(facts)

@@ -9,8 +9,9 @@ import torch
 from reverie.core.errors import CheckpointError
 from reverie.models.api import WorldModel
 from reverie.models.classic.controller import ControllerConfig
-from reverie.models.classic.disk import load_classic_world, load_controller
-from reverie.models.load import load_world_model, read_manifest_values
+from reverie.models.classic.disk import KIND as CLASSIC
+from reverie.models.classic.disk import load_classic_world, load_controller, to_manifest
+from reverie.models.load import load_world_model, read_manifest, read_manifest_values
 
 Loader = Callable[[Path, dict[str, Any], torch.device | str], Any]
 
@@ -23,7 +24,7 @@ def _load_classic(folder: Path, values: dict[str, Any], device: torch.device | s
     return load_classic_world(folder, values, device=device)
 
 
-LOADERS: dict[str, Loader] = {"shortcut": _load_shortcut, "classic": _load_classic}
+LOADERS: dict[str, Loader] = {"shortcut": _load_shortcut, CLASSIC: _load_classic}
 
 
 def load_any_world(folder: Path, *, device: torch.device | str = "cpu") -> WorldModel:
@@ -41,6 +42,18 @@ def load_any_world(folder: Path, *, device: torch.device | str = "cpu") -> World
     return LOADERS[kind](folder, values, device)
 
 
+def tasks_of(folder: Path) -> tuple[str, ...]:
+    """Return the tasks that a model of any family dreams, without its weights.
+
+    Raises:
+        CheckpointError: The folder is missing, damaged or of an unknown kind.
+    """
+    values = read_manifest_values(folder)
+    if values.get("kind") == CLASSIC:
+        return to_manifest(folder, values).dream.tasks
+    return read_manifest(folder).dynamics.tasks
+
+
 def load_controller_of(folder: Path) -> tuple[ControllerConfig, torch.Tensor]:
     """Read the controller that was trained in the dream of a model folder.
 
@@ -48,7 +61,7 @@ def load_controller_of(folder: Path) -> tuple[ControllerConfig, torch.Tensor]:
         CheckpointError: The model has none.
     """
     values = read_manifest_values(folder)
-    if values.get("kind") != "classic":
+    if values.get("kind") != CLASSIC:
         raise CheckpointError(
             f"'{folder}' is a model of kind {values.get('kind')!r}; only 'classic' ones come with "
             f"a controller."

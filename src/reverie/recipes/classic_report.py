@@ -246,8 +246,8 @@ def _card(config: ClassicRunConfig, numbers: dict[str, Any]) -> str:
         f"- Made by: `reverie train {config.recipe}`, seed {config.seed}; the whole config is in "
         f"`model.json`.",
         f"- Data: {config.data.episodes_per_task} random episodes, then "
-        f"{config.rounds.episodes_per_round} episodes of the controller after each of "
-        f"{len(config.rounds.horizons) - 1} rounds.",
+        f"{config.rounds.episodes_per_round} episodes of the controller after each round but the "
+        f"last.",
         "- It knows only this task.",
         "",
         "## Measured",

@@ -39,3 +39,14 @@ def test_every_command_of_a_group_can_be_typed(group: str) -> None:
     modules = {command.target.partition(":")[0] for command in listed}
     offered = [word for module in modules for word in import_module(module).COMMANDS]
     assert sorted(command.words.split()[1] for command in listed) == sorted(offered)
+
+
+def test_a_dream_of_the_classic_family_is_listed_and_inspected_alike(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["model", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "classic" in out and "cartpole" in out and "pocket" in out
+    assert main(["model", "inspect", "cartpole", "--shapes"]) == 0
+    out = capsys.readouterr().out
+    assert "cartpole-v1-close" in out and "32x32 RGB" in out and "real return" in out
