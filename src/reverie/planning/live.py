@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from reverie.core.batch import Batch
 from reverie.core.seeds import child_seed, numpy_rng
 from reverie.core.types import Episode
 from reverie.envs.api import TaskEnv
+from reverie.envs.spec import TaskSpec
 from reverie.models.classic.controller import ControllerConfig, act
 from reverie.models.classic.world import ClassicState, ClassicWorld
 
@@ -151,19 +152,60 @@ def play_many(
 
 def first_state(world: ClassicWorld, episodes: Sequence[LiveEpisode]) -> ClassicState:
     """Begin at the first frames of episodes, on the means of their posteriors."""
-    frames = torch.from_numpy(np.stack([episode.frames[0] for episode in episodes]))[:, None]
-    rows, width = len(episodes), world.action_width
-    native = episodes[0].env.spec.action.width
+    frames = np.stack([episode.frames[0] for episode in episodes])
+    return _begin(world, frames, episodes[0].env.spec)
+
+
+class Agent:
+    """A model's own controller in one episode: it sees frames, and nothing else."""
+
+    def __init__(
+        self,
+        world: ClassicWorld,
+        controller: ControllerConfig,
+        parameters: Float[Tensor, " p"],
+        spec: TaskSpec,
+    ) -> None:
+        """Wait for the first frame.
+
+        Args:
+            world: Whose state the controller reads.
+            controller: Its shape.
+            parameters: Its weights.
+            spec: Task of the episode.
+        """
+        self._world, self._controller, self._parameters = world, controller, parameters
+        self._spec = spec
+        self._state: ClassicState | None = None
+        self._action = torch.zeros(1, spec.action.width)
+
+    @torch.no_grad()
+    def act(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " a"]:
+        """Take the newest frame in, to which the last action led, and choose the next action."""
+        if self._state is None:
+            self._state = _begin(self._world, frame[None], self._spec)
+        else:
+            seen = torch.from_numpy(frame.copy())[None]
+            self._state = self._world.observe(self._state, self._action, seen)
+        features = rearrange(self._world.features(self._state), "b m -> 1 b m")
+        self._action = act(self._controller, self._parameters[None], features)[0]
+        return self._action[0].cpu().numpy().astype(np.float32)
+
+
+def _begin(
+    world: ClassicWorld, frames: UInt8[np.ndarray, "b h w 3"], spec: TaskSpec
+) -> ClassicState:
+    rows, width = len(frames), world.action_width
     mask = torch.zeros(rows, width)
-    mask[:, :native] = 1.0
+    mask[:, : spec.action.width] = 1.0
     context = Batch(
-        frames=frames,
+        frames=torch.from_numpy(frames)[:, None],
         prev_actions=torch.zeros(rows, 1, width),
         prev_rewards=torch.zeros(rows, 1),
         action_mask=mask,
         is_first=torch.ones(rows, 1, dtype=torch.bool),
         is_terminal=torch.zeros(rows, 1, dtype=torch.bool),
-        task=tuple(episode.env.spec.name for episode in episodes),
+        task=(spec.name,) * rows,
     )
     still = torch.zeros(rows, 1, 1, world.latent_spec.num_channels, device=world.device)
     return world.start(context, still)

@@ -1,6 +1,6 @@
 """From model folders to what the page offers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from reverie.core.types import Episode
 from reverie.data.windows import episode_to_batch
 from reverie.envs.experts import has_expert, make_expert
 from reverie.envs.registry import make_env, task_names, task_spec
+from reverie.envs.spec import TaskSpec
 from reverie.hallucination import normalise
 from reverie.hallucination.calibrate import FILE_NAME as CALIBRATION_FILE
 from reverie.hallucination.calibrate import calibration_setup, load_calibration
@@ -27,9 +28,11 @@ from reverie.hallucination.thresholds import (
 )
 from reverie.hallucination.verifier import SIGNAL, load_verifier
 from reverie.models.api import StepContext, WorldModel
+from reverie.models.classic.world import ClassicWorld
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.families import load_any_world
-from reverie.models.load import model_digest
+from reverie.models.families import load_any_world, load_controller_of
+from reverie.models.load import model_digest, read_manifest_values
+from reverie.planning.live import Agent
 from reverie.serve.show import Library, Measured, Show
 
 _NO_LIMITS = (
@@ -70,8 +73,9 @@ def load_show(folder: Path, *, watches: bool = True) -> Show:
     """Load one model with its limits and, if wanted, its calibration."""
     world = load_any_world(folder)
     name = folder.resolve().name
-    if not isinstance(world, ShortcutWorld):
-        return make_show(name, world, notice=_NO_LIMITS)
+    if isinstance(world, ClassicWorld):
+        return replace(make_show(name, world, notice=_NO_LIMITS), make_agent=_agent(folder, world))
+    assert isinstance(world, ShortcutWorld), "there are two families"
     try:
         limits = load_thresholds(folder, reading_setup(folder, world))
     except DataError as error:
@@ -86,6 +90,13 @@ def load_show(folder: Path, *, watches: bool = True) -> Show:
     if SIGNAL in calibration.channels:
         verifier = load_verifier(folder, checkpoint=checkpoint)
     return replace(show, calibration=calibration, bank=load_bank(folder), verifier=verifier)
+
+
+def _agent(folder: Path, world: ClassicWorld) -> Callable[[TaskSpec], Agent] | None:
+    if read_manifest_values(folder).get("controller") is None:
+        return None
+    controller, parameters = load_controller_of(folder)
+    return partial(Agent, world, controller, parameters)
 
 
 def make_show(

@@ -21,7 +21,7 @@ from reverie.core.registry import unknown_name_message
 
 Level = Literal["green", "yellow", "red", "unknown"]
 Phase = Literal["context", "dream"]
-Autopilot = Literal["off", "random", "expert"]
+Autopilot = Literal["off", "random", "expert", "agent"]
 
 MAX_TEXT_BYTES = 4096
 """Longest message a page may send; the longest useful one is an action of 64 lanes (1.3 KB)."""
@@ -88,7 +88,7 @@ class SetRate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetAutopilot:
-    """Who drives: the person, a random policy, or the task's scripted expert."""
+    """Who drives: the person, a random policy, a scripted expert, the model's own controller."""
 
     driver: Autopilot
 
@@ -118,6 +118,8 @@ class TaskCard:
     is_discrete: bool
     max_steps: int
     has_expert: bool
+    has_agent: bool
+    """Whether the model has a controller of its own."""
     keys: tuple[KeyBinding, ...]
 
 

@@ -9,6 +9,7 @@ import reverie
 from reverie.core.errors import ReverieError
 from reverie.core.seeds import child_seed, numpy_rng
 from reverie.envs.api import Policy
+from reverie.planning.live import Agent
 from reverie.serve.drivers import Wander, rest_action
 from reverie.serve.overlay import judge, to_thresholds, worst_level
 from reverie.serve.protocol import (
@@ -167,6 +168,7 @@ class _Play:
         self._show = show
         self._seed = seed
         self._policy: Policy | None = None
+        self._agent: Agent | None = None
         self._action = rest_action(stage.spec)
         self._last_action = self._action
         self._is_paused = False
@@ -201,9 +203,10 @@ class _Play:
                 raise ProtocolError(f"The message {type(message).__name__} is not for now.")
 
     def begin(self, driver: Autopilot) -> tuple[Outgoing, ...]:
-        """Show the first frame; an expert that the new task lacks gives way to the person."""
-        has_driver = driver != "expert" or self.stage.spec.name in self._show.expert_tasks
-        self.driver = driver if has_driver else "off"
+        """Show the first frame; a driver that the new task lacks gives way to the person."""
+        lacks_expert = driver == "expert" and self.stage.spec.name not in self._show.expert_tasks
+        lacks_agent = driver == "agent" and self._show.make_agent is None
+        self.driver = "off" if lacks_expert or lacks_agent else driver
         return self._begin_episode(self._seed)
 
     def tick(self, now_s: float) -> tuple[Outgoing, ...]:
@@ -265,10 +268,11 @@ class _Play:
         if policy is not None:
             names = ("driver", driver, self.stage.episode_step)
             policy.start(self.stage.env, numpy_rng(self._seed, *names))
+        self._agent = self._make_agent() if driver == "agent" else None
         self.driver, self._policy = driver, policy
 
     def _make_policy(self, driver: Autopilot) -> Policy | None:
-        if driver == "off":
+        if driver in ("off", "agent"):
             return None
         if driver == "random":
             return Wander()
@@ -279,7 +283,18 @@ class _Play:
             )
         return self._show.make_expert(task)
 
+    def _make_agent(self) -> Agent:
+        if self._show.make_agent is None:
+            raise ProtocolError(
+                f"The model '{self._show.name}' has no controller of its own. Choose the random "
+                f"autopilot, or drive."
+            )
+        return self._show.make_agent(self.stage.spec)
+
     def _choose_action(self) -> Float32[np.ndarray, " a"]:
+        if self._agent is not None:
+            assert self.stage.moment is not None, "an episode has begun"
+            return self._agent.act(self.stage.moment.real)
         if self._policy is None:
             return self._action
         chosen = self._policy.act(self.stage.env, self.stage.episode_step)

@@ -14,6 +14,7 @@ from reverie.hallucination.novelty import NoveltyBank
 from reverie.hallucination.thresholds import Limit
 from reverie.hallucination.verifier import Verifier
 from reverie.models.api import StepContext, WorldModel
+from reverie.planning.live import Agent
 from reverie.serve.keys import key_bindings
 from reverie.serve.protocol import ModelCard, TaskCard
 
@@ -53,6 +54,8 @@ class Show:
     """Known frames, for calibrations that look at novelty."""
     verifier: Verifier | None = None
     """A learned gauge, for calibrations that look at it."""
+    make_agent: Callable[[TaskSpec], Agent] | None = None
+    """Begins an episode of the model's own controller, where it has one."""
     notice: str | None = None
     """What a person should know about this model before playing it."""
     doubts: Mapping[str, str] = field(default_factory=dict)
@@ -89,6 +92,7 @@ class Show:
             is_discrete=spec.action.kind == "discrete",
             max_steps=spec.max_steps,
             has_expert=spec.name in self.expert_tasks,
+            has_agent=self.make_agent is not None,
             keys=key_bindings(spec),
         )
 

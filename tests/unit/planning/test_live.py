@@ -3,12 +3,14 @@
 from itertools import groupby
 
 import numpy as np
+import pytest
 import torch
 
+from reverie.core.seeds import child_seed
 from reverie.core.types import FrameSpec
 from reverie.envs.registry import make_env
 from reverie.models.classic.controller import ControllerConfig
-from reverie.planning.live import LiveConfig, play_live
+from reverie.planning.live import Agent, LiveConfig, play_live
 from tests.support.classic import make_classic_world
 from tests.support.dreams import seeded
 
@@ -22,6 +24,23 @@ def actions_of(config: LiveConfig) -> np.ndarray:
     env = make_env(TASK, frame_spec=FrameSpec(height_px=16, width_px=16))
     (episode,) = play_live(world, controller, parameters[None], [env], [5], config=config)
     return np.stack(episode.actions)[:, 0]
+
+
+def test_an_agent_that_is_shown_frame_after_frame_acts_as_in_an_evaluation() -> None:
+    world = make_classic_world(tasks=(TASK,), terminating=(), action_width=2)
+    controller = ControllerConfig(num_features=world.num_features, num_outputs=2)
+    parameters = torch.randn(controller.num_parameters, generator=seeded(3))
+    env = make_env(TASK, frame_spec=FrameSpec(height_px=16, width_px=16))
+    (episode,) = play_live(
+        world, controller, parameters[None], [env], [5], config=LiveConfig(max_steps=12)
+    )
+    agent = Agent(world, controller, parameters, env.spec)
+    frame = env.reset(child_seed(5, "env"))
+    for expected in episode.actions:
+        action = agent.act(frame)
+        assert action == pytest.approx(expected, abs=1e-6)
+        frame = env.step(action).frame
+    assert len({tuple(action) for action in episode.actions}) > 3
 
 
 def longest_run(signs: np.ndarray) -> int:

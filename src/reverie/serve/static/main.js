@@ -5,8 +5,9 @@ import { Readings, short } from "./readings.js";
 import { Stage } from "./stage.js";
 
 const find = (id) => document.getElementById(id);
-const DRIVERS = ["off", "random", "expert"];
-const DRIVER_TEXT = { off: "", random: "(random autopilot)", expert: "(expert autopilot)" };
+const DRIVERS = ["off", "random", "expert", "agent"];
+const DRIVER_TEXT = { off: "", random: "(random autopilot)", expert: "(expert autopilot)",
+  agent: "(the model's own controller)" };
 const NOTICE_MS = 5000;
 
 const stage = new Stage(find("stage"));
@@ -75,11 +76,19 @@ function started(message) {
   const card = modelCard().tasks.find((task) => task.name === message.task);
   find("instruction").textContent = card.instruction;
   find("instruction").title = card.instruction;
-  const expert = document.querySelector('input[name="driver"][value="expert"]');
-  expert.disabled = !card.has_expert;
-  expert.parentElement.title = card.has_expert ? "" : "This task has no scripted expert";
+  offerDriver("expert", card.has_expert, "This task has no scripted expert");
+  offerDriver("agent", card.has_agent, "This model has no controller of its own");
   if (isOther || !input.task) input.setTask(card);
   if (isOther || !now.frame) readings.begin(message.thresholds);
+}
+
+function driverInput(name) {
+  return document.querySelector(`input[name="driver"][value="${name}"]`);
+}
+
+function offerDriver(name, isThere, reason) {
+  driverInput(name).disabled = !isThere;
+  driverInput(name).parentElement.title = isThere ? "" : reason;
 }
 
 function show(frame) {
@@ -103,7 +112,7 @@ function show(frame) {
   find("pause").textContent = frame.is_paused ? "Play" : "Pause";
   find("pause").setAttribute("aria-pressed", String(frame.is_paused));
   find("driver-text").textContent = DRIVER_TEXT[frame.driver];
-  document.querySelector(`input[name="driver"][value="${frame.driver}"]`).checked = true;
+  driverInput(frame.driver).checked = true;
 }
 
 /** When the flag came, when the dream really went wrong, and how far apart. */
@@ -128,8 +137,7 @@ function setDriver(driver) {
 }
 
 function nextDriver() {
-  const expert = document.querySelector('input[name="driver"][value="expert"]');
-  const offered = DRIVERS.filter((name) => name !== "expert" || !expert.disabled);
+  const offered = DRIVERS.filter((name) => !driverInput(name).disabled);
   setDriver(offered[(offered.indexOf(now.driver) + 1) % offered.length]);
 }
 

@@ -102,7 +102,8 @@ export const SCHEMA = {
      "enum": [
       "off",
       "random",
-      "expert"
+      "expert",
+      "agent"
      ]
     }
    },
@@ -168,6 +169,9 @@ export const SCHEMA = {
           "has_expert": {
            "type": "boolean"
           },
+          "has_agent": {
+           "type": "boolean"
+          },
           "keys": {
            "type": "array",
            "items": {
@@ -207,6 +211,7 @@ export const SCHEMA = {
           "is_discrete",
           "max_steps",
           "has_expert",
+          "has_agent",
           "keys"
          ],
          "additionalProperties": false
@@ -342,7 +347,8 @@ export const SCHEMA = {
      "enum": [
       "off",
       "random",
-      "expert"
+      "expert",
+      "agent"
      ]
     },
     "readings": {
