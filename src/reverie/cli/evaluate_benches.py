@@ -144,7 +144,7 @@ def print_looks(console: Console, numbers: Mapping[str, Any]) -> None:
             _text(found["psnr"][name], "{:+.2f}") for name in ("pooled", "within_mean")
         )
         text = f"u_r against the PSNR of {group}: ρ {pooled} pooled, {within} within tasks"
-        console.print(text, highlight=False)
+        console.print(text, highlight=False, soft_wrap=True)
 
 
 def print_branches(console: Console, numbers: Mapping[str, Any]) -> None:
@@ -171,6 +171,7 @@ def print_branches(console: Console, numbers: Mapping[str, Any]) -> None:
         "ratio: dreamed branches apart / real ones apart · explained: share of the real difference "
         "that is dreamed right; 1 is right and 0 ignores the actions in both.",
         highlight=False,
+        soft_wrap=True,
     )
 
 

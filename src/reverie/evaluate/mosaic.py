@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 MIN_SIDE_PX = 96
-"""Smaller frames are enlarged by a whole factor until they are about this large."""
+"""Smaller frames are enlarged by a whole factor until they are at least this large."""
 ERROR_GAIN = 4.0
 """Errors of a quarter of the range and above are shown at full brightness."""
 _GAP_PX = 3
@@ -24,7 +24,7 @@ Row = tuple[str, UInt8[np.ndarray, "n h w 3"]]
 def draw_rows(rows: Sequence[Row]) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Put rows of frames of one size below each other."""
     height, width = rows[0][1].shape[1:3]
-    factor = max(1, MIN_SIDE_PX // height)
+    factor = -(-MIN_SIDE_PX // height)
     height, width = factor * height, factor * width
     num_columns = max(len(frames) for _, frames in rows)
     shape = (
