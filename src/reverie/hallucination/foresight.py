@@ -95,30 +95,32 @@ def look_ahead(
     num_rows, samples = state.num_rows, config.num_samples
     current: Any = state.fork(samples)
     lanes: dict[str, list[Tensor]] = {
-        name: [] for name in ("rewards", "continues", "actions", "u_f", "u_s", "latents")
+        name: [] for name in ("rewards", "continues", "actions", "u_f", "latents")
     }
     for step in range(config.horizon):
         before, action = current, choose(current, step)
         noise = world.draw_noise(num_rows * samples, rng)
         current, prediction = world.step(before, action, noise)
         seen = StepContext(before=before, action=action, prediction=prediction, after=current)
-        together = rearrange(prediction.latent, "(b s) n d -> b s n d", s=samples)
-        lanes["rewards"].append(_mean(prediction.reward, samples))
-        lanes["continues"].append(_mean(prediction.continues, samples))
-        lanes["actions"].append(action[::samples])
-        lanes["u_f"].append(_mean(flow_instability(world, seen), samples))
-        lanes["u_s"].append(dispersion(together) * world.latent_spec.scale)
-        lanes["latents"].append(together[:, 0])
-    joined = {name: torch.stack(values, dim=1) for name, values in lanes.items()}
-    latents = joined["latents"]
+        lanes["rewards"].append(prediction.reward)
+        lanes["continues"].append(prediction.continues)
+        lanes["actions"].append(action)
+        lanes["u_f"].append(flow_instability(world, seen))
+        lanes["latents"].append(prediction.latent)
+    joined = {
+        name: rearrange(values, "h (b s) ... -> s b h ...", s=samples)
+        for name, values in lanes.items()
+    }
+    latents = joined["latents"][0]
+    apart = dispersion(rearrange(joined["latents"], "s b h n d -> (b h) s n d"))
     return Foresight(
-        rewards=joined["rewards"],
-        continues=joined["continues"],
-        actions=joined["actions"],
+        rewards=joined["rewards"].mean(dim=0),
+        continues=joined["continues"].mean(dim=0),
+        actions=joined["actions"][0],
         readings={
             "u_r": _round_trip(world, latents),
-            "u_f": joined["u_f"],
-            "u_s": joined["u_s"],
+            "u_f": joined["u_f"].mean(dim=0),
+            "u_s": rearrange(apart, "(b h) -> b h", b=num_rows) * world.latent_spec.scale,
         },
         latents=latents,
     )
@@ -159,10 +161,6 @@ def judge_past(
         expected = rearrange(prediction.latent, "(b s) n d -> b s n d", s=num_samples).mean(dim=1)
         distances.append(root_mean_square(expected - real[:, step]))
     return torch.stack(distances).mean(dim=0) * world.latent_spec.scale
-
-
-def _mean(values: Float[Tensor, " r"], num_samples: int) -> Float[Tensor, " b"]:
-    return rearrange(values, "(b s) -> b s", s=num_samples).mean(dim=1)
 
 
 def _round_trip(world: WorldModel, latents: Float[Tensor, "b h n d"]) -> Float[Tensor, "b h"]:

@@ -142,7 +142,8 @@ def test_the_action_is_the_one_of_the_deployed_controller(
     config, parameters = classic.controller
     expected = act(config, parameters[None], world.features(state)[:, None])[0, 0]
     assert answer["source"] == "controller" and answer["verification"] is None
-    assert answer["action"] == pytest.approx(expected.tolist(), abs=1e-6)
+    # INT8 scales activations by the call: a window read at once differs in the last bits.
+    assert answer["action"] == pytest.approx(expected.tolist(), abs=2e-3)
 
 
 def test_a_session_answers_as_the_window_it_holds(open_client: Any, classic: ServedModel) -> None:

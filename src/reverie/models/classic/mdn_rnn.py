@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -163,7 +162,9 @@ class MdnRnn(nn.Module):
         raw = self.output(hidden)
         end = raw[..., -1] if config.has_end else raw.new_full(raw.shape[:-1], -math.inf)
         raw = raw[..., : config.num_mixture_outputs]
-        parts = rearrange(raw, "... (p d k) -> p ... d k", d=config.latent_channels, p=self._parts)
+        # Views instead of einops: this runs for every dreamed step.
+        sizes = (self._parts, config.latent_channels, config.num_components)
+        parts = raw.unflatten(-1, sizes).unbind(dim=-3)
         means, spreads = parts[-2], parts[-1]
         logits = parts[0] if self._parts == 3 else torch.zeros_like(means)
         if config.predicts_change:

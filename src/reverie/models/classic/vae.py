@@ -134,6 +134,11 @@ class Vae(nn.Module):
             nn.init.zeros_(cast(Tensor, head.bias))
 
     @property
+    def device(self) -> torch.device:
+        """Where V lives; a convolution's place, for linear layers may have been quantised."""
+        return cast(Tensor, self.encoder[0].weight).device
+
+    @property
     def spec(self) -> LatentSpec:
         """One token; the prior has unit variance, so the scale is 1."""
         return LatentSpec(num_tokens=1, num_channels=self.config.latent_channels, scale=1.0)

@@ -144,8 +144,7 @@ class ClassicWorld(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model lives."""
-        # A convolution's: linear layers may have been quantised.
-        return next(self.vae.encoder.parameters()).device
+        return self.vae.device
 
     @property
     def latent_limit(self) -> float:
@@ -239,18 +238,19 @@ class ClassicWorld(nn.Module):
         self, state: ClassicState, action: Float[Tensor, "b a"], noise: Noise
     ) -> tuple[ClassicState, Prediction]:
         """Dream one frame."""
-        latent = rearrange(state.latent, "b 1 d -> b d")
+        # Views instead of einops: a dream is thousands of small steps, its own cost would show.
+        latent = state.latent[:, 0]
         hidden, cell = self._advance(state, action)
         mixture, end = self.rnn.mixture(hidden, latent)
         sample = mixture.sample(
             temperature=self.temperature,
-            normal=rearrange(noise.start, "b 1 d -> b d"),
+            normal=noise.start[:, 0],
             uniform=self._uniform(noise),
         )
         ends = self.rnn.end_probability(end) * self._can_end(state.task)
         after = replace(
             state,
-            latent=rearrange(sample, "b d -> b 1 d"),
+            latent=sample[:, None],
             hidden=hidden,
             cell=cell,
             is_first=torch.zeros_like(state.is_first),
@@ -262,7 +262,7 @@ class ClassicWorld(nn.Module):
             reward=self.rnn.expected_reward(hidden),
             continues=1 - ends,
             features=self.features(after),
-            trace=rearrange([mixture.mean(), sample], "k b d -> b k 1 d"),
+            trace=torch.stack([mixture.mean(), sample], dim=1)[:, :, None],
         )
         return after, prediction
 
@@ -282,24 +282,43 @@ class ClassicWorld(nn.Module):
             frames: What the simulator shows.
             noise: Draws the latent from its posterior; None takes the mean.
         """
-        hidden, cell = self._advance(state, action)
         mean, log_variance, recent = self.vae.encode_posterior(
-            rearrange(frames.to(self.device), "b h w c -> b 1 h w c"), state.recent
+            frames.to(self.device)[:, None], state.recent
         )
         latent = mean if noise is None else mean + torch.exp(0.5 * log_variance) * noise
+        after = self.follow(state, action, latent, torch.zeros_like(state.is_first))
+        return replace(after, recent=recent)
+
+    def follow(
+        self,
+        state: ClassicState,
+        action: Float[Tensor, "b a"],
+        latent: Float[Tensor, "b 1 d"],
+        is_first: Bool[Tensor, " b"],
+    ) -> ClassicState:
+        """Take in the latent of the real frame that an action led to.
+
+        Args:
+            state: At the frame before.
+            action: One action per row.
+            latent: Of the new frame.
+            is_first: Where nothing led to it: M begins anew.
+        """
+        hidden, cell = self._advance(state, action)
+        keep = (~is_first[:, None]).to(hidden.dtype)
         return replace(
             state,
             latent=latent,
-            hidden=hidden,
-            cell=cell,
-            is_first=torch.zeros_like(state.is_first),
+            hidden=hidden * keep,
+            cell=cell * keep,
+            is_first=is_first,
             num_frames=state.num_frames + 1,
-            recent=recent,
+            recent=None,
         )
 
     def features(self, state: ClassicState) -> Float[Tensor, "b m"]:
         """Return what a controller reads: z, then c where configured, then h."""
-        parts = [rearrange(state.latent, "b 1 d -> b d"), state.hidden]
+        parts = [state.latent[:, 0], state.hidden]
         if self.config.reads_cell:
             parts.insert(1, state.cell)
         return torch.cat(parts, dim=1)
@@ -313,7 +332,7 @@ class ClassicWorld(nn.Module):
     def _advance(
         self, state: ClassicState, action: Float[Tensor, "b a"]
     ) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b m"]]:
-        latent = rearrange(state.latent, "b 1 d -> b d")
+        latent = state.latent[:, 0]
         masked = self._padded(action.to(self.device)) * state.action_mask
         inputs = self.rnn.to_inputs(latent, masked, state.is_first)
         return self.rnn.lstm.step(inputs, state.hidden, state.cell)
@@ -327,7 +346,7 @@ class ClassicWorld(nn.Module):
         return is_first | (early & ~is_first[:, :1])
 
     def _uniform(self, noise: Noise) -> Float[Tensor, "b d"]:
-        commit = rearrange(noise.commit, "b 1 d -> b d")
+        commit = noise.commit[:, 0]
         return commit if self.rnn.config.num_components == 1 else torch.special.ndtr(commit)
 
     def _can_end(self, tasks: tuple[str, ...]) -> Float[Tensor, " b"]:

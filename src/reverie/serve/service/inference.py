@@ -130,17 +130,17 @@ def _read_classic(
     assert context.frames is not None, "a window has frames"
     means, _, _ = world.vae.encode_posterior(context.frames)
     is_first = world.resets(context.is_first)
-    states = [
-        world.start_from_latents(
-            means[:, :stop],
-            prev_actions=context.prev_actions[:, :stop],
-            is_first=is_first[:, :stop],
-            action_mask=context.action_mask,
-            task=context.task,
-        )
-        for stop in dict.fromkeys((context.num_frames, begun))
-    ]
-    return states, rearrange(means, "b t d -> b t 1 d")
+    past = state = world.start_from_latents(
+        means[:, :begun],
+        prev_actions=context.prev_actions[:, :begun],
+        is_first=is_first[:, :begun],
+        action_mask=context.action_mask,
+        task=context.task,
+    )
+    for index in range(begun, context.num_frames):
+        latent = means[:, index : index + 1]
+        state = world.follow(state, context.prev_actions[:, index], latent, is_first[:, index])
+    return [state, past], means[:, :, None]
 
 
 @torch.no_grad()
