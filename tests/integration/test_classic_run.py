@@ -1,5 +1,6 @@
 """A whole classic run: every part works, resumes, and leaves what it promises."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from reverie.core.metrics import read_metrics
 from reverie.data.exporters.hf import read_hf
 from reverie.data.store import EpisodeStore
 from reverie.models.families import load_any_world, load_controller_of
+from reverie.recipes.base import override
 from reverie.recipes.classic_base import ClassicRunConfig
 from reverie.recipes.classic_training import run_classic
 from reverie.recipes.registry import RECIPES, load_recipe, load_runner
@@ -83,6 +85,31 @@ def test_shares_of_a_round_beyond_the_whole_are_refused() -> None:
     config = load_recipe("cartpole-dream-debug")(())
     with pytest.raises(ConfigError, match="together at most 1"):
         replace(config.rounds, leaning_share=0.6, shaken_share=0.5)
+
+
+def test_options_against_drift_run_from_collection_to_a_card_that_names_the_real_steps(
+    tmp_path: Path,
+) -> None:
+    torch.set_num_threads(1)
+    settings = {
+        "search.ground_every": 2,
+        "search.trust.steps": 2,
+        "search.trust.horizon": 4,
+        "rnn_training.objective.contrast_weight": 0.1,
+        "rnn_training.objective.contrast_steps": 2,
+        "rnn_training.objective.latent_dropout": 0.1,
+        "exports_dataset": False,
+    }
+    config = override(load_recipe("cartpole-dream-debug")(()), settings)
+    model = run_classic(config, Surroundings(folder=tmp_path, seed=0), num_workers=0)
+    report = json.loads((tmp_path / "report" / "done.json").read_text())
+    logs = [read_metrics(path) for path in (tmp_path / "rounds").glob("*/controller/*.jsonl")]
+    steps = sum(float(line["ground_steps"]) for lines in logs for line in lines)
+    assert report["real_steps"]["grounding"] == steps > 0
+    assert all("trust_auroc_last" in line for lines in logs for line in lines)
+    said = (model / "card.md").read_text()
+    assert f"{steps:.0f} more steered the search (grounding)" in said
+    assert "in it and, in part, in the simulator" in said
 
 
 def test_settings_that_disagree_are_refused_with_what_to_set() -> None:

@@ -197,6 +197,12 @@ COMMANDS = (
         example="--seeds 2",
     ),
     Command(
+        words="study mitigations",
+        target="reverie.cli.study_mitigations:COMMANDS",
+        summary="What keeps a controller from exploiting its dream? Each cure alone.",
+        example="--seeds 3",
+    ),
+    Command(
         words="study macro",
         target="reverie.cli.study_macro:COMMANDS",
         summary="For how many macro-actions do dreams match real play?",

@@ -1,7 +1,7 @@
 """Plots of the report, as PNG. Matplotlib is used without its global state."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,28 @@ def roc_curve(
     hits = above[:, positive].sum(axis=1) / max(1, int(positive.sum()))
     alarms = above[:, ~positive].sum(axis=1) / max(1, int((~positive).sum()))
     return np.concatenate([[0.0], hits]), np.concatenate([[0.0], alarms])
+
+
+def draw_rows(
+    columns: Mapping[str, Mapping[str, tuple[Sequence[float], Mapping[str, float]]]],
+) -> bytes:
+    """Draw a study: one panel a column, one line a row, with every run and the interval.
+
+    Args:
+        columns: By column and row: the values of the runs, and their ``iqm``, ``low``, ``high``.
+    """
+    names = list(next(iter(columns.values())))
+    figure, axes = panels(1, len(columns), height=1.2 + 0.3 * len(names))
+    for axis, (column, rows) in zip(np.asarray(axes).reshape(-1), columns.items(), strict=True):
+        for place, (values, spread) in enumerate(rows.values()):
+            axis.plot([spread["low"], spread["high"]], [place, place], color="#97bbf5", linewidth=5)
+            axis.scatter(values, [place] * len(values), s=8, color="#1b2a49", alpha=0.6)
+            axis.scatter([spread["iqm"]], [place], s=36, marker="|", color="#ff725c", zorder=3)
+        axis.axvline(rows[names[0]][1]["iqm"], color="#888", linewidth=1, linestyle=":")
+        axis.set(title=column, yticks=range(len(names)), yticklabels=[])
+        axis.invert_yaxis()
+    np.asarray(axes).reshape(-1)[0].set_yticklabels(names, fontsize=8)
+    return to_png(figure)
 
 
 def panels(rows: int, columns: int, *, height: float) -> tuple[Any, Any]:

@@ -37,10 +37,17 @@ class LiveConfig:
 class LiveEpisode:
     """One episode while it is played."""
 
-    def __init__(self, env: TaskEnv, seed: int) -> None:
-        """Reset the simulator; the same seed meets the same start as any other behaviour."""
+    def __init__(self, env: TaskEnv, seed: int, *, snapshot: object | None = None) -> None:
+        """Reset the simulator; the same seed meets the same start as any other behaviour.
+
+        Args:
+            env: The simulator.
+            seed: Of the episode.
+            snapshot: Go on from there instead; what was earned before does not count.
+        """
         self.env, self.seed = env, seed
-        self.frames = [env.reset(child_seed(seed, "env"))]
+        is_new = snapshot is None
+        self.frames = [env.reset(child_seed(seed, "env")) if is_new else env.restore(snapshot)]
         self.rng = numpy_rng(seed, "policy")
         self.lean: np.ndarray | None = None
         self.actions: list[np.ndarray] = []
@@ -99,9 +106,66 @@ def play_live(
     """
     episodes = [LiveEpisode(env, seed) for env, seed in zip(envs, seeds, strict=True)]
     weights = parameters.expand(len(episodes), -1)
-    rng = torch.Generator(device=world.device)
-    rng.manual_seed(child_seed(seeds[0], "posterior"))
     state = first_state(world, episodes)
+    _play_on(world, controller, weights, episodes, state, config, keeps_frames=keeps_frames)
+    return episodes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Moment:
+    """A moment of a real episode from which many controllers can go on."""
+
+    snapshot: object
+    """Of the simulator."""
+    state: ClassicState
+    """One row that has seen the real frames before."""
+    seed: int
+    """Of the episode."""
+
+
+def play_from(
+    world: ClassicWorld,
+    controller: ControllerConfig,
+    parameters: Float[Tensor, "k p"],
+    envs: Sequence[TaskEnv],
+    moment: Moment,
+    *,
+    config: LiveConfig = LiveConfig(),  # noqa: B008
+) -> list[LiveEpisode]:
+    """Let every controller go on from one and the same moment; steps before it do not count.
+
+    Args:
+        world: Encodes frames and carries M's state.
+        controller: Shape of the controllers.
+        parameters: One vector each.
+        envs: Of the moment's task; so many episodes run side by side.
+        moment: Where all begin.
+        config: How to act.
+    """
+    played: list[LiveEpisode] = []
+    for weights in parameters.split(len(envs)):
+        episodes = [
+            LiveEpisode(env, moment.seed, snapshot=moment.snapshot) for env in envs[: len(weights)]
+        ]
+        state = moment.state.fork(len(weights))
+        _play_on(world, controller, weights, episodes, state, config, keeps_frames=False)
+        played += episodes
+    return played
+
+
+def _play_on(
+    world: ClassicWorld,
+    controller: ControllerConfig,
+    weights: Float[Tensor, "k p"],
+    episodes: Sequence[LiveEpisode],
+    state: ClassicState,
+    config: LiveConfig,
+    *,
+    keeps_frames: bool,
+) -> None:
+    """Play episodes that have begun to their ends, one vector of weights each."""
+    rng = torch.Generator(device=world.device)
+    rng.manual_seed(child_seed(episodes[0].seed, "posterior"))
     running = list(range(len(episodes)))
     while running:
         features = rearrange(world.features(state), "b m -> 1 b m")
@@ -118,7 +182,6 @@ def play_live(
                 noise = world.draw_context_noise(len(running), 1, rng)[:, 0]
             actions = torch.from_numpy(chosen[kept])
             state = world.observe(state.select(kept), actions, torch.from_numpy(frames), noise)
-    return episodes
 
 
 def play_many(

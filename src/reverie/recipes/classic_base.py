@@ -169,6 +169,11 @@ def check_classic_run(config: ClassicRunConfig) -> None:
         )
     if config.student is not None:
         check_student(config.controller)
+        if config.search.steers_by_more:
+            raise ConfigError(
+                "PPO dreams plainly: search.ground_every and search.trust.steps steer CMA-ES only. "
+                "Set both to 0, or train a recipe without a student."
+            )
     native = task_spec(config.data.tasks[0]).action.width
     if native != config.rnn.action_width or native != config.controller.num_outputs:
         raise ConfigError(

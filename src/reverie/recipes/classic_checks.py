@@ -91,6 +91,8 @@ class RoundFacts:
     """Real frames that V and M knew."""
     looks: tuple[dict[str, float | int | str], ...]
     """Lines of the log that hold a look at the simulator."""
+    grounded_steps: int = 0
+    """Real steps that steered the search in the place of dreams."""
 
     @staticmethod
     def read(folder: Path, index: int, horizon: int, stream: LatentStream) -> "RoundFacts":
@@ -101,6 +103,7 @@ class RoundFacts:
             horizon=horizon,
             num_frames=stream.num_frames,
             looks=tuple(line for line in lines if "real_return" in line),
+            grounded_steps=int(sum(float(line.get("ground_steps", 0.0)) for line in lines)),
         )
 
     @property

@@ -64,6 +64,7 @@ def finish_run(
             "looks": int(sum(float(x["real_steps"]) for facts in rounds for x in facts.looks)),
             "confirmation": confirmed_steps(places),
             "final_score": steps,
+            **_grounding_steps(rounds),
         },
         "dream_return": dream_returns(config, world, parameters, stream),
         "drift": to_dict(drift) | {"ratio": drift.ratio},
@@ -90,8 +91,22 @@ def finish_run(
     return numbers
 
 
-def drift_of(config: ClassicRunConfig, world: ClassicWorld, stream: LatentStream) -> LatentDrift:
-    """Dream from real starts under the recorded actions and compare with what happened."""
+def drift_of(
+    config: ClassicRunConfig,
+    world: ClassicWorld,
+    stream: LatentStream,
+    *,
+    exchanges_actions: bool = False,
+) -> LatentDrift:
+    """Dream from real starts under the recorded actions and compare with what happened.
+
+    Args:
+        config: How many starts, how far.
+        world: The dream.
+        stream: Real latents.
+        exchanges_actions: Dream under the actions of another start instead: how much larger errors
+            become is how much the dream heeds actions.
+    """
     score, context = config.score, config.search.start_context
     length = context + score.drift_horizon
     rng = numpy_rng(config.seed, "drift")
@@ -113,9 +128,10 @@ def drift_of(config: ClassicRunConfig, world: ClassicWorld, stream: LatentStream
         task=lanes.task * count,
     )
     imagined: list[Tensor] = []
+    actions = windows.prev_actions.roll(1, dims=0) if exchanges_actions else windows.prev_actions
     for offset in range(context, length):
         noise = world.draw_noise(count, generator)
-        state, prediction = world.step(state, windows.prev_actions[:, offset], noise)
+        state, prediction = world.step(state, actions[:, offset], noise)
         imagined.append(prediction.latent[:, 0])
     crossed = windows.is_first[:, context:].long().cumsum(dim=1) > 0
     return measure_drift(
@@ -198,12 +214,23 @@ def summary(numbers: dict[str, Any]) -> str:
     return (
         f"real return {real['mean']:.1f} ± {real['std']:.1f} over {real['num_episodes']} episodes "
         f"(95 % interval {real['low']:.1f} to {real['high']:.1f})\n"
-        f"real steps learned from: {steps['learned_from']}\n"
+        f"real steps learned from: {steps['learned_from']}{_steered(steps)}\n"
         f"KL imagined to real {drift['kl_nats']:.2f} nats, floor {drift['floor_nats']:.2f} "
         f"({drift['ratio']:.1f} times)\n"
         f"dream against real over {link['num_pairs']} pairs: Spearman {_or_none(link['spearman'])},"
         f" Pearson {_or_none(link['pearson'])}; within generations {_or_none(within)}"
     )
+
+
+def _grounding_steps(rounds: Sequence[RoundFacts]) -> dict[str, int]:
+    """Count the real steps that steered the search; nothing is said where there are none."""
+    count = sum(facts.grounded_steps for facts in rounds)
+    return {"grounding": count} if count else {}
+
+
+def _steered(steps: dict[str, int]) -> str:
+    count = steps.get("grounding", 0)
+    return f"; {count} more steered the search (grounding)" if count else ""
 
 
 def _or_none(value: float | None) -> str:
@@ -236,12 +263,13 @@ def _round_row(facts: RoundFacts) -> dict[str, Any]:
 
 
 def _card(config: ClassicRunConfig, numbers: dict[str, Any]) -> str:
+    where = "and, in part, in the simulator" if config.search.ground_every else "alone"
     lines = [
         f"# {config.recipe}",
         "",
-        f"A dream of '{config.data.tasks[0]}' and a controller that was trained in it alone: a "
-        f"VAE, a recurrent mixture model and {config.controller.num_parameters} weights found by "
-        f"CMA-ES (Ha & Schmidhuber 2018).",
+        f"A dream of '{config.data.tasks[0]}' and a controller that was trained in it "
+        f"{where}: a VAE, a recurrent mixture model and {config.controller.num_parameters} weights "
+        f"found by CMA-ES (Ha & Schmidhuber 2018).",
         "",
         f"- Made by: `reverie train {config.recipe}`, seed {config.seed}; the whole config is in "
         f"`model.json`.",

@@ -5,7 +5,6 @@ Every part has a folder in the run's folder and goes on where it stopped.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,8 @@ from reverie.recipes.classic_base import (
 from reverie.recipes.classic_checks import RealLook, RoundFacts, is_good_enough
 from reverie.recipes.classic_report import finish_run
 from reverie.train.classic import LatentStream, Round, read_stream, train_rnn, train_vae
-from reverie.train.controller import train_controller
+from reverie.train.controller import RealPlay, train_controller
+from reverie.train.grounding import Grounding
 from reverie.train.phase import PhaseFolder, Surroundings
 from reverie.train.progress import Progress
 from reverie.train.student import train_student
@@ -47,8 +47,8 @@ _LEAN_STEPS = 40.0
 def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: int = 2) -> Path:
     """Train V, M and C from nothing, or go on where an earlier call stopped.
 
-    C is trained in the dream alone: real episodes are data for V and M, and looks that decide
-    nothing but when there are rounds enough.
+    C is trained in the dream alone, unless ``search.ground_every`` says otherwise: real episodes
+    are data for V and M, and looks that decide nothing but when there are rounds enough.
 
     Args:
         config: The whole run.
@@ -68,7 +68,7 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
     places = ClassicPlaces(root=around.folder)
     around.audience.say(f"{config.recipe}: everything goes to {places.root}")
     _collect_first(config, places, around, num_workers)
-    vae, rnn = _make_parts(config)
+    vae, rnn = make_parts(config)
     parameters = torch.zeros(config.controller.num_parameters)
     world = ClassicWorld(vae, rnn, config.dream)
     facts: list[RoundFacts] = []
@@ -78,7 +78,7 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
         for index, horizon in enumerate(config.rounds.horizons):
             if 0 < index <= config.rounds.vae_rounds:
                 # V learns anew: what M and C know is of the old latents.
-                world.rnn.load_state_dict(_make_parts(config)[1].state_dict())
+                world.rnn.load_state_dict(make_parts(config)[1].state_dict())
                 parameters = torch.zeros_like(parameters)
             stream = _learn_world(config, places, around, world, index)
             look = RealLook(
@@ -105,7 +105,8 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
     return places.model
 
 
-def _make_parts(config: ClassicRunConfig) -> tuple[Vae, MdnRnn]:
+def make_parts(config: ClassicRunConfig) -> tuple[Vae, MdnRnn]:
+    """Build untrained V and M; the same seed gives the same first weights."""
     # Layers draw their first weights from torch's global generator; it is given back unchanged.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(child_seed(config.seed, "classic", "weights"))
@@ -176,21 +177,21 @@ def _learn_to_act(
 ) -> Float[Tensor, " p"]:
     """Train C in the dream of this round, by CMA-ES or by PPO."""
     index = look.round_index
-    if config.student is None:
-        settings = replace(config.search, horizon=look.horizon, enough=config.rounds.ends_at)
-        train = partial(train_controller, config=settings)
-    else:
+    folder = _folder(config, places.part(index, "controller"), index)
+    given = (look.world, config.controller, parameters, look.stream)
+    if config.student is not None:
         student = replace(config.student, horizon=look.horizon)
-        train = partial(train_student, config=student)
-    return train(
-        look.world,
-        config.controller,
-        parameters,
-        look.stream,
-        folder=_folder(config, places.part(index, "controller"), index),
-        around=around,
-        check=look,
+        return train_student(*given, student, folder=folder, around=around, check=look)
+    settings = replace(config.search, horizon=look.horizon, enough=config.rounds.ends_at)
+    ground = Grounding(
+        world=look.world,
+        controller=config.controller,
+        store=(store := EpisodeStore.open(places.data)),
+        data=episodes_until(store, index),
+        envs=look.envs,
     )
+    real = RealPlay(check=look, ground=ground)
+    return train_controller(*given, settings, folder=folder, around=around, real=real)
 
 
 def episodes_until(store: EpisodeStore, index: int) -> Round:

@@ -17,6 +17,7 @@ from reverie.models.classic.mdn_rnn import MdnRnn, MdnRnnConfig, Mixture
 from reverie.models.classic.objective import (
     LatentWindows,
     MdnRnnObjective,
+    MdnRnnObjectiveConfig,
     VaeObjective,
     VaeObjectiveConfig,
     draw_latents,
@@ -268,6 +269,30 @@ def test_the_end_probability_is_calibrated_though_ends_weigh_more() -> None:
     ours, biased = rnn.end_probability(weighted).item(), torch.sigmoid(weighted).item()
     true = float(windows.is_terminal[:, 1:].float().mean())
     assert ours == pytest.approx(true, rel=0.35) and biased > 4 * true
+
+
+def test_dropped_latents_teach_nothing_and_only_training_drops_them() -> None:
+    torch.manual_seed(2)
+    rnn = MdnRnn(MdnRnnConfig(latent_channels=3, action_width=1, num_units=4, num_components=2))
+    rows, length = 5, 8
+    windows = LatentWindows(
+        mean=torch.randn(rows, length, 3, generator=seeded(1)),
+        log_variance=torch.full((rows, length, 3), -4.0),
+        prev_actions=torch.randn(rows, length, 1, generator=seeded(2)),
+        prev_rewards=torch.zeros(rows, length),
+        is_first=torch.zeros(rows, length, dtype=torch.bool),
+        is_terminal=torch.zeros(rows, length, dtype=torch.bool),
+    )
+    plain = MdnRnnObjective(rnn)(windows, rng=seeded(3)).total
+    half, whole = (
+        MdnRnnObjective(rnn, MdnRnnObjectiveConfig(latent_dropout=chance)) for chance in (0.5, 1.0)
+    )
+    assert not torch.equal(half(windows, rng=seeded(3)).total, plain)
+    assert torch.equal(half.eval()(windows, rng=seeded(3)).total, plain)
+    whole.train()(windows, rng=seeded(3)).total.backward()
+    gradient = rnn.lstm.inputs.weight.grad
+    assert gradient is not None
+    assert not gradient[:, :3].any() and gradient[:, 3].any()
 
 
 def test_frames_after_a_context_continue_as_if_the_context_were_longer() -> None:

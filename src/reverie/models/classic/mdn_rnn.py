@@ -142,12 +142,14 @@ class MdnRnn(nn.Module):
         is_first: Bool[Tensor, "*s"],
     ) -> Float[Tensor, "*s i"]:
         """Join latent, the action leaving it and, where configured, the restart flag."""
-        if self.config.is_binary_action:
-            actions = torch.where(actions > 0, 1.0, -1.0).to(latents.dtype) * (actions != 0)
-        parts = [latents, actions.to(latents.dtype)]
+        parts = [latents, self.read_actions(actions).to(latents.dtype)]
         if self.config.has_restart_flag:
             parts.append(is_first.to(latents.dtype).unsqueeze(-1))
         return torch.cat(parts, dim=-1)
+
+    def read_actions(self, actions: Float[Tensor, "*s a"]) -> Float[Tensor, "*s a"]:
+        """Return actions as M reads them: their signs where they are binary; 0 is none."""
+        return torch.sign(actions) if self.config.is_binary_action else actions
 
     def mixture(
         self, hidden: Float[Tensor, "*s m"], latents: Float[Tensor, "*s d"]

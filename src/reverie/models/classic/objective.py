@@ -7,7 +7,9 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
+from reverie.models.classic.contrast import contrast_actions, draw_candidates
 from reverie.models.classic.mdn_rnn import MdnRnn, Mixture
 from reverie.models.classic.vae import Vae
 from reverie.models.objective import LossReport
@@ -119,6 +121,14 @@ class MdnRnnObjectiveConfig:
     """Weight of the dreamed steps beside the read ones."""
     free_min_std: float = 0.05
     """Errors of dreamed steps are measured in predicted stds, but in no smaller ones than this."""
+    contrast_weight: float = added(0.0)
+    """Weight of the contrast over actions: the last read frames must be explained better by what
+    was done than by what was not. 0 switches it off; the specification's weight is 0.1."""
+    contrast_steps: int = added(1)
+    """Actions that are perturbed together. A simulator that moves by its old velocity, as CartPole
+    does, shows an action two frames later: with 1 there is nothing to tell apart."""
+    contrast_rows: int = added(8)
+    """Other rows whose actions compete, beside the opposite of the true ones."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be weighed."""
@@ -127,6 +137,12 @@ class MdnRnnObjectiveConfig:
             raise ConfigError(
                 f"end_weight, latent_dropout, free_steps and free_weight must be at least 0 and "
                 f"free_min_std positive, got {numbers} and {self.free_min_std}."
+            )
+        if min(self.contrast_weight, self.contrast_rows) < 0 or self.contrast_steps < 1:
+            raise ConfigError(
+                f"contrast_weight and contrast_rows must be at least 0 and contrast_steps at "
+                f"least 1, got {self.contrast_weight}, {self.contrast_rows} and "
+                f"{self.contrast_steps}."
             )
 
 
@@ -156,12 +172,7 @@ class MdnRnnObjective(nn.Module):
         """
         config = self.config
         latents = draw_latents(windows.mean, windows.log_variance, rng)
-        num_read = latents.shape[1] - 1 - config.free_steps
-        if num_read < 1:
-            raise ConfigError(
-                f"Windows of {latents.shape[1]} frames leave nothing to read before "
-                f"{config.free_steps} dreamed steps. Set a larger window_length."
-            )
+        num_read = self._num_read(latents)
         inputs = latents[:, :num_read]
         if config.latent_dropout and self.training:
             chance = torch.rand(inputs.shape, generator=rng, device=rng.device)
@@ -171,11 +182,59 @@ class MdnRnnObjective(nn.Module):
         hidden, cell = self.rnn.lstm(read, is_first)
         near = windows.before(num_read + 1)
         report = self._losses(hidden, inputs, latents[:, 1 : num_read + 1], near)
-        if not config.free_steps:
-            return report
-        error, end = self._dreamed(windows, latents, hidden[:, -1], cell, rng)
-        total = report.total + config.free_weight * (error + config.end_weight * end)
-        return LossReport(total, {**report.terms, "free": error.detach()})
+        total, terms = report.total, report.terms
+        if config.free_steps:
+            error, end = self._dreamed(windows, latents, hidden[:, -1], cell, rng)
+            total = total + config.free_weight * (error + config.end_weight * end)
+            terms = {**terms, "free": error.detach()}
+        if config.contrast_weight:
+            contrast = self._contrast(near, latents, read, rng)
+            total = total + config.contrast_weight * contrast
+            terms = {**terms, "contrast": contrast.detach()}
+        return LossReport(total, terms)
+
+    def _num_read(self, latents: Float[Tensor, "b t d"]) -> int:
+        """Return how many frames are read: all but the last and the dreamed ones."""
+        config = self.config
+        num_read = latents.shape[1] - 1 - config.free_steps
+        if num_read < 1:
+            raise ConfigError(
+                f"Windows of {latents.shape[1]} frames leave nothing to read before "
+                f"{config.free_steps} dreamed steps. Set a larger window_length."
+            )
+        if config.contrast_weight and num_read <= config.contrast_steps:
+            raise ConfigError(
+                f"{num_read} frames of a window are read, and a contrast over "
+                f"{config.contrast_steps} actions needs one more before them. Set a larger "
+                f"window_length or a smaller contrast_steps."
+            )
+        return num_read
+
+    def _contrast(
+        self,
+        near: LatentWindows,
+        latents: Float[Tensor, "b t d"],
+        read: Float[Tensor, "b r i"],
+        rng: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """Perturb the last read actions; rows that begin an episode among them do not count.
+
+        Windows begin anywhere, so the end of what is read is as good a place as any other.
+        """
+        config, num_read = self.config, read.shape[1]
+        first = num_read - config.contrast_steps
+        hidden, cell = self.rnn.lstm(read[:, :first], near.is_first[:, :first])
+        actions = near.prev_actions[:, first + 1 : num_read + 1]
+        counts = ~near.is_first[:, first : num_read + 1].any(dim=1)
+        losses = contrast_actions(
+            self.rnn,
+            (hidden[:, -1], cell),
+            latents[:, first:num_read],
+            draw_candidates(actions, config.contrast_rows, rng),
+            latents[:, num_read],
+            counts,
+        )
+        return losses.sum() / counts.sum().clamp_min(1)
 
     def _dreamed(
         self,
