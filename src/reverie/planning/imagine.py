@@ -1,17 +1,22 @@
 """Whole populations of controllers, each acting in dreams of its own, in one batch."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from einops import rearrange, reduce
-from jaxtyping import Float
+from einops import rearrange
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from reverie.core.errors import ConfigError
 from reverie.models.api import Gauge, StepContext
 from reverie.models.classic.controller import ControllerConfig, act
 from reverie.models.classic.world import ClassicState, ClassicWorld
+
+LOST = 3.0
+"""A latent whose norm is so many limits is no picture any more, and its dream counts as ended. One
+dream in a thousand that flies off would otherwise outweigh all others by its fine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +31,7 @@ class ImagineConfig:
     norm_limit: float = float("inf")
     """Norm of the latent above which a step is fined; the 99 % quantile of real latents."""
     norm_fine: float = 0.01
-    """Fine per unit of norm above the limit."""
+    """Fine per unit of norm above the limit; a dream beyond ``LOST`` limits is over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -117,13 +122,22 @@ def imagine(
             reward = trust.pay(reward, weight)
         if config.ends:
             alive = alive * prediction.continues
-        returns += alive * reward
-        returns -= config.norm_fine * _excess(prediction.latent, config.norm_limit)
+        excess, is_lost = _excess(prediction.latent, config.norm_limit)
+        alive = torch.where(is_lost, 0.0, alive)
+        returns += torch.where(is_lost, 0.0, alive * reward)
+        returns -= config.norm_fine * excess
         lifetimes += alive
     split = (rearrange(x, "(s k) -> s k", s=num_starts) for x in (returns, lifetimes))
     return Imagined(**dict(zip(("returns", "lifetimes"), split, strict=True)))
 
 
-def _excess(latent: Float[Tensor, "b n d"], limit: float) -> Float[Tensor, " b"]:
-    norm = reduce(latent.square(), "b n d -> b", "sum").sqrt()
-    return (norm - limit).clamp_min(0)
+def _excess(
+    latent: Float[Tensor, "b n d"], limit: float
+) -> tuple[Float[Tensor, " b"], Bool[Tensor, " b"]]:
+    """Return by how much norms exceed the limit, at most ``LOST - 1`` limits, and who is lost."""
+    norm = latent.flatten(1).square().sum(dim=1).sqrt()
+    # What is not a number is lost, too.
+    is_lost = ~(norm <= LOST * limit)
+    if math.isinf(limit):
+        return torch.zeros_like(norm), is_lost
+    return torch.where(is_lost, LOST * limit, norm).sub(limit).clamp_min(0), is_lost

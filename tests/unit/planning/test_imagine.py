@@ -56,12 +56,24 @@ def test_a_norm_below_the_limit_is_never_fined() -> None:
     world, starts, config, parameters = make()
     free = imagine(world, starts, config, parameters, ImagineConfig(horizon=4), seeded())
     lax = ImagineConfig(horizon=4, norm_limit=1e6, norm_fine=5.0)
-    strict = ImagineConfig(horizon=4, norm_limit=0.0, norm_fine=5.0)
+    strict = ImagineConfig(horizon=4, norm_limit=0.5, norm_fine=5.0)
     assert torch.equal(
         imagine(world, starts, config, parameters, lax, seeded()).returns, free.returns
     )
     fined = imagine(world, starts, config, parameters, strict, seeded()).returns
     assert (fined < free.returns).all()
+
+
+def test_a_dream_that_has_flown_off_is_over_and_its_fine_is_bounded() -> None:
+    world, starts, config, parameters = make()
+    always_paying(world)
+    dream = ImagineConfig(horizon=4, norm_limit=1e-3, norm_fine=5.0)
+    lost = imagine(world, starts, config, parameters, dream, seeded())
+    assert (lost.lifetimes == 0).all()
+    assert_close(lost.returns, torch.full((ROWS, 4), -4 * 5.0 * 2e-3))
+    world.rnn.output.bias.fill_(torch.nan)
+    undefined = imagine(world, starts, config, parameters, dream, seeded())
+    assert torch.equal(undefined.returns, lost.returns)
 
 
 def test_sharing_noise_between_candidates_makes_their_comparison_steadier() -> None:
