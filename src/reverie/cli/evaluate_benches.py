@@ -152,7 +152,7 @@ def print_branches(console: Console, numbers: Mapping[str, Any]) -> None:
     rows = {**numbers["tasks"], "mean": numbers["mean"]}
     _print_table(
         console,
-        ("task", "ratio", "95 %", "tokenizer", "explained", "95 %", "signs", "gap\ndB"),
+        ("task", "ratio", "95 %", "token-\nizer", "expl.", "95 %", "signs", "gap\ndB"),
         [
             (
                 task,
@@ -168,7 +168,7 @@ def print_branches(console: Console, numbers: Mapping[str, Any]) -> None:
         ],
     )
     console.print(
-        "ratio: dreamed branches apart / real ones apart · explained: share of the real difference "
+        "ratio: dreamed branches apart / real ones apart · expl.: share of the real difference "
         "that is dreamed right; 1 is right and 0 ignores the actions in both.",
         highlight=False,
         soft_wrap=True,
@@ -179,7 +179,7 @@ def _print_table(console: Console, titles: Sequence[str], rows: Sequence[Sequenc
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     shown.add_column(titles[0], no_wrap=True)
     for title in titles[1:]:
-        shown.add_column(title, justify="right")
+        shown.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
@@ -200,7 +200,7 @@ def _text(value: float | None, form: str) -> str:
 
 def _ends(ends: Sequence[float | None], form: str) -> str:
     low, high = ends
-    return "–" if low is None or high is None else f"{form.format(low)} to {form.format(high)}"
+    return "–" if low is None or high is None else f"{form.format(low)}…{form.format(high)}"
 
 
 COMMANDS = {"looks": looks, "branches": branches}

@@ -184,9 +184,9 @@ def number(value: float | None, form: str = "{:.2f}") -> str:
 
 
 def interval(ends: Sequence[float | None], form: str) -> str:
-    """Write the ends of an interval for a table; a dash where there are none."""
+    """Write the ends of an interval for a table, on one line; a dash where there are none."""
     low, high = ends
-    return "–" if low is None or high is None else f"[{form.format(low)}, {form.format(high)}]"
+    return "–" if low is None or high is None else f"[{form.format(low)},&nbsp;{form.format(high)}]"
 
 
 def _row(name: str, cells: Sequence[str]) -> str:

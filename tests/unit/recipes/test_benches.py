@@ -109,7 +109,7 @@ def test_the_commands_print_what_the_benches_found(
     assert json.loads(numbers.read_text())["looks"]["seen"]["psnr_db"] > 0
     words = [*base, str(tmp_path / "b"), "--horizon", "4", "--places", "1"]
     assert main(["evaluate", "branches", *words]) == 0
-    assert "toy-paint" in (shown := capsys.readouterr().out) and "explained" in shown
+    assert "toy-paint" in (shown := capsys.readouterr().out) and "expl.: share" in shown
     words = ["evaluate", "looks", *base, str(tmp_path / "c"), "--unseen", "toy-paint"]
     assert main(words) == EXIT_USER_ERROR
     assert "was trained on 'toy-paint'; it cannot be an unseen" in capsys.readouterr().err
