@@ -47,7 +47,8 @@ class RoundsConfig:
     """Candidates of the generation that are played too, for the correlation within one."""
     ends_at: float | None = None
     """A look that reaches this return ends its round's search, and no further round follows if the
-    controller reaches it again over ``confirm_episodes``. None goes through all rounds."""
+    controller reaches it again over ``confirm_episodes``: by its mean less one standard error, for
+    the luckiest of many looks is not the best. None goes through all rounds."""
     confirm_episodes: int = 20
 
     def __post_init__(self) -> None:

@@ -135,9 +135,15 @@ def is_good_enough(
         played = look.play(parameters[None], seeds)
         returns = [float(sum(episode.rewards)) for episode in played]
         steps = sum(len(episode.rewards) for episode in played)
-        phase.finish({"real_return": float(np.mean(returns)), "real_steps": steps})
+        spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
+        measured = {
+            "real_return": float(np.mean(returns)),
+            "standard_error": spread / len(returns) ** 0.5,
+            "real_steps": steps,
+        }
+        phase.finish(measured)
     assert phase.done is not None
-    return float(phase.done["real_return"]) >= rounds.ends_at
+    return float(phase.done["real_return"]) - float(phase.done["standard_error"]) >= rounds.ends_at
 
 
 def confirmed_steps(places: ClassicPlaces) -> int:
