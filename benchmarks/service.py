@@ -7,6 +7,7 @@ do not change the time.
 
     python benchmarks/service.py --json service.json
     python benchmarks/service.py --fuzz-minutes 10
+    python benchmarks/service.py --model src/reverie/models/pretrained/cartpole --agreement 2000
 """
 
 import argparse
@@ -27,10 +28,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from reverie.envs.registry import make_env
 from reverie.models.classic.disk import save_classic_world
 from reverie.models.classic.mdn_rnn import MdnRnn
+from reverie.models.classic.quantise import quantise_int8
 from reverie.models.classic.vae import Vae
 from reverie.models.classic.world import ClassicWorld
+from reverie.models.families import load_any_world, load_controller_of
+from reverie.planning.live import Agent
 from reverie.recipes.cartpole import cartpole_dream
 from reverie.recipes.classic_base import ClassicRunConfig
 from reverie.recipes.world_models import takecover_dream
@@ -50,10 +55,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--precision", choices=("int8", "float32"), default="int8")
     parser.add_argument("--fuzz-minutes", type=float, help="send made-up requests instead")
+    parser.add_argument("--agreement", type=int, help="real steps on which INT8 and float32 act")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         folder = options.model or save_untrained(Path(home) / "dream", SIZES[options.size]())
+        if options.agreement is not None:
+            print(json.dumps(agreement(folder, options.agreement)))
+            return
         words = ["--workers", str(options.workers), "--precision", options.precision]
         with running(folder, words) as (url, process):
             if options.fuzz_minutes is None:
@@ -75,6 +84,30 @@ def save_untrained(folder: Path, config: ClassicRunConfig) -> Path:
     parameters = 0.1 * torch.randn(config.controller.num_parameters)
     save_classic_world(folder, world, controller=config.controller, parameters=parameters)
     return folder
+
+
+def agreement(folder: Path, num_steps: int) -> dict[str, Any]:
+    """Let float32 play for real, and ask INT8 at each frame what it would have done."""
+    exact = load_any_world(folder)
+    assert isinstance(exact, ClassicWorld), "a controller belongs to the classic family"
+    controller, parameters = load_controller_of(folder)
+    rounded, _ = quantise_int8(exact)
+    env = make_env(exact.tasks[0], frame_spec=exact.tokenizer.frame_spec)
+    num_same = num_seen = seed = 0
+    while num_seen < num_steps:
+        agents = [Agent(world, controller, parameters, env.spec) for world in (exact, rounded)]
+        frame, is_over = env.reset(seed), False
+        seed += 1
+        while not is_over and num_seen < num_steps:
+            action = agents[0].act(frame)
+            other = agents[1].act(frame)
+            num_same += int((np.sign(action) == np.sign(other)).all())
+            num_seen += 1
+            # Both remember what was really done.
+            agents[1].did(action)
+            result = env.step(action)
+            frame, is_over = result.frame, result.terminated or result.truncated
+    return {"steps": num_seen, "same_action": num_same / num_seen}
 
 
 @contextmanager

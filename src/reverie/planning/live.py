@@ -254,6 +254,10 @@ class Agent:
         self._action = act(self._controller, self._parameters[None], features)[0]
         return self._action[0].cpu().numpy().astype(np.float32)
 
+    def did(self, action: Float32[np.ndarray, " a"]) -> None:
+        """Remember that another action than the chosen one was taken."""
+        self._action = torch.from_numpy(action)[None]
+
 
 def _begin(
     world: ClassicWorld, frames: UInt8[np.ndarray, "b h w 3"], spec: TaskSpec
