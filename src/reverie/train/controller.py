@@ -404,8 +404,10 @@ def _grounded(
     seen["ground_return"] = float(real.mean())
     seen["ground_dream_return"] = float(imagined.returns[rows].mean())
     pairs = torch.stack([imagined.lifetimes[rows].flatten().cpu(), played.lifetimes.flatten()])
-    if (pairs.std(dim=1) > 0).all():
-        seen["ground_correlation"] = float(torch.corrcoef(pairs)[0, 1])
+    varies = pairs.std(dim=1) > 0
+    if varies[1]:
+        # Dreams that are all alike where reality differs agree with nothing.
+        seen["ground_correlation"] = float(torch.corrcoef(pairs)[0, 1]) if varies[0] else 0.0
     returns = imagined.returns.clone()
     returns[rows] = real
     return returns, seen

@@ -167,7 +167,7 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, how: signal.Signals) -> N
     pids = [int(word) for word in process.stdout.readline().split()]
     assert len(pids) == 2 and all(map(is_running, pids))
     process.send_signal(how)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     traces = errors.count("Traceback")
     assert traces == (1 if how == signal.SIGINT else 0), "only the parent speaks"
     assert ended(lambda: [pid for pid in pids if is_running(pid)], timeout_s=5)
