@@ -13,32 +13,18 @@ from reverie.core.seeds import child_seed
 from reverie.core.types import Episode
 from reverie.envs.registry import make_env
 from reverie.models.api import Noise, Prediction
-from tests.support.worlds import FRAME_SPEC, RuleWorld, still_rule
+from tests.support.worlds import FRAME_SPEC, PlainState, RuleWorld, still_rule
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulatorState:
+class SimulatorState(PlainState):
     """A snapshot a row; a row that has ended keeps its last frame."""
 
-    latent: Tensor
     snapshots: tuple[object | None, ...]
-    num_frames: int
-    task: tuple[str, ...]
-
-    @property
-    def num_rows(self) -> int:
-        return self.latent.shape[0]
-
-    def fork(self, num_copies: int) -> Self:
-        return self.select([row for row in range(self.num_rows) for _ in range(num_copies)])
 
     def select(self, rows: list[int]) -> Self:
-        return replace(
-            self,
-            latent=self.latent[rows],
-            snapshots=tuple(self.snapshots[row] for row in rows),
-            task=tuple(self.task[row] for row in rows),
-        )
+        snapshots = tuple(self.snapshots[row] for row in rows)
+        return replace(super().select(rows), snapshots=snapshots)
 
 
 class SimulatorWorld(RuleWorld):

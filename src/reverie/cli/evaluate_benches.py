@@ -122,18 +122,20 @@ def _run(
 
 def print_looks(console: Console, numbers: Mapping[str, Any]) -> None:
     """Print what each look costs, and how well u_r ranks frames by their error."""
+    from reverie.evaluate.report import number
+
     _print_table(
         console,
         ("look", "PSNR\ndB", "95 %", "change\ndB", "u_r", "failed", "AUROC\nu_r", "frames"),
         [
             (
                 look,
-                _text(row["psnr_db"], "{:.1f}"),
+                number(row["psnr_db"], "{:.1f}"),
                 _ends(row["psnr_interval_db"], "{:.1f}"),
-                _text(row["change_db"], "{:+.1f}") if look != "seen" else "",
-                _text(row["u_r"], "{:.3f}"),
-                _text(row["failed_share"], "{:.0%}"),
-                _text(row["auroc_from_seen"]["u_r"], "{:.2f}") if look != "seen" else "",
+                number(row["change_db"], "{:+.1f}") if look != "seen" else "",
+                number(row["u_r"], "{:.3f}"),
+                number(row["failed_share"], "{:.0%}"),
+                number(row["auroc_from_seen"]["u_r"], "{:.2f}") if look != "seen" else "",
                 str(row["num_frames"]),
             )
             for look, row in numbers["looks"].items()
@@ -141,7 +143,7 @@ def print_looks(console: Console, numbers: Mapping[str, Any]) -> None:
     )
     for group, found in numbers["ranking"]["u_r"].items():
         pooled, within = (
-            _text(found["psnr"][name], "{:+.2f}") for name in ("pooled", "within_mean")
+            number(found["psnr"][name], "{:+.2f}") for name in ("pooled", "within_mean")
         )
         text = f"u_r against the PSNR of {group}: ρ {pooled} pooled, {within} within tasks"
         console.print(text, highlight=False, soft_wrap=True)
@@ -149,6 +151,8 @@ def print_looks(console: Console, numbers: Mapping[str, Any]) -> None:
 
 def print_branches(console: Console, numbers: Mapping[str, Any]) -> None:
     """Print how far dreamed branches part, task by task."""
+    from reverie.evaluate.report import number
+
     rows = {**numbers["tasks"], "mean": numbers["mean"]}
     _print_table(
         console,
@@ -156,13 +160,13 @@ def print_branches(console: Console, numbers: Mapping[str, Any]) -> None:
         [
             (
                 task,
-                _text(row["ratio"], "{:.2f}"),
+                number(row["ratio"], "{:.2f}"),
                 _ends(row["ratio_interval"], "{:.2f}"),
-                _text(row["tokenizer_ratio"], "{:.2f}"),
-                _text(row["explained"], "{:.2f}"),
+                number(row["tokenizer_ratio"], "{:.2f}"),
+                number(row["explained"], "{:.2f}"),
                 _ends(row["explained_interval"], "{:.2f}"),
-                _text(row["sign_agreement"], "{:.0%}"),
-                _text(row["gap_db"], "{:+.2f}"),
+                number(row["sign_agreement"], "{:.0%}"),
+                number(row["gap_db"], "{:+.2f}"),
             )
             for task, row in rows.items()
         ],
@@ -192,10 +196,6 @@ def _finish(console: Console, numbers: Mapping[str, Any], out: Path, json: Path 
     if json is not None:
         write_json(json, numbers)
         console.print(f"Numbers: {json}", soft_wrap=True)
-
-
-def _text(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
 
 
 def _ends(ends: Sequence[float | None], form: str) -> str:

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from reverie.data.codecs import encode_png
 from reverie.evaluate.branch_scores import BranchScores
 from reverie.evaluate.branches import KINDS
-from reverie.evaluate.looks_report import interval, number
 from reverie.evaluate.mosaic import draw_rows
 from reverie.evaluate.plots import COLOURS, panels, to_png
-from reverie.evaluate.report import picture, section, sheet, table
+from reverie.evaluate.report import interval, number, picture, section, sheet, text_table
 
 NUM_SHOWN = 7
 """Steps of a branch that are drawn, besides the moment where it begins."""
@@ -52,12 +50,17 @@ _TEXT_PICTURES = (
 )
 
 
-def branch_sections(tasks: Sequence[BranchScores], numbers: Mapping[str, Any]) -> list[str]:
+def branch_sections(
+    tasks: Sequence[BranchScores],
+    numbers: Mapping[str, Any],
+    pictures: Mapping[tuple[str, str], bytes],
+) -> list[str]:
     """Return the sections of the bench for a page.
 
     Args:
         tasks: What was measured.
         numbers: From ``branch_numbers`` of the same tasks.
+        pictures: By task and rank, from ``branch_pictures`` of each, as PNG.
     """
     return [
         section("Branches from one moment", _TEXT, _pair_table(numbers)),
@@ -65,15 +68,14 @@ def branch_sections(tasks: Sequence[BranchScores], numbers: Mapping[str, Any]) -
         section("Step by step", _TEXT_STEPS, picture(draw_steps(numbers), "Branches by step")),
         section("How far apart", _TEXT_APART, picture(draw_apart(tasks), "Distances of branches")),
         section("Do readings know?", _TEXT_READINGS, _reading_table(numbers)),
-        section("Branches, seen", _TEXT_PICTURES, _figures(tasks)),
+        section("Branches, seen", _TEXT_PICTURES, _figures(pictures)),
     ]
 
 
 def _pair_table(numbers: Mapping[str, Any]) -> str:
     names = ("ratio", "95 %", "tokenizer", "explained", "95 %", "cosine", "signs", "ρ of distances")
     names += ("gap dB", "95 %", "real distance", "moments", "episodes", "ended")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    body = ""
+    rows: list[tuple[str, Sequence[str]]] = []
     for task, row in {**numbers["tasks"], "mean of tasks": numbers["mean"]}.items():
         cells = [
             number(row["ratio"]),
@@ -90,14 +92,13 @@ def _pair_table(numbers: Mapping[str, Any]) -> str:
             *(str(row.get(f"num_{name}", "")) for name in ("places", "episodes")),
             str(row.get("num_ended_branches", "")),
         ]
-        body += f"<tr><td>{escape(task)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-    return table(head, body, "task")
+        rows.append((task, cells))
+    return text_table(names, rows, "task")
 
 
 def _kind_table(numbers: Mapping[str, Any]) -> str:
     names = ("PSNR dB", "behind dB", "gain dB", "gain, decoded still dB", "diverged", "onset")
-    head = "".join(f"<th>{name}</th>" for name in (*names, "ratio to own"))
-    body = ""
+    rows: list[tuple[str, Sequence[str]]] = []
     for task, row in numbers["tasks"].items():
         for kind, found in row["kinds"].items():
             cells = [
@@ -109,16 +110,14 @@ def _kind_table(numbers: Mapping[str, Any]) -> str:
                 number(found["median_onset"], "{:.0f}"),
                 number(found["ratio_to_own"]),
             ]
-            cells = "".join(f"<td>{cell}</td>" for cell in cells)
-            body += f"<tr><td>{escape(task)}, {escape(kind)}</td>{cells}</tr>"
-    return table(head, body, "task, branch")
+            rows.append((f"{task}, {kind}", cells))
+    return text_table((*names, "ratio to own"), rows, "task, branch")
 
 
 def _reading_table(numbers: Mapping[str, Any]) -> str:
     names = ("mean", "ρ pooled", "ρ within", "ρ task alone")
     names += ("AUROC diverged", "within", "task alone", "branches")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    body = ""
+    rows: list[tuple[str, Sequence[str]]] = []
     for group, readings in numbers["readings"].items():
         for name, found in readings.items():
             columns = ("pooled", "within_mean", "task_identity")
@@ -128,9 +127,8 @@ def _reading_table(numbers: Mapping[str, Any]) -> str:
                 *(number(found["diverged"][column]) for column in columns),
                 str(found["gain"]["num_clips"]),
             ]
-            cells = "".join(f"<td>{cell}</td>" for cell in cells)
-            body += f"<tr><td>{escape(name)}, {escape(group)}</td>{cells}</tr>"
-    return table(head, body, "reading, branches")
+            rows.append((f"{name}, {group}", cells))
+    return text_table(names, rows, "reading, branches")
 
 
 def draw_steps(numbers: Mapping[str, Any]) -> bytes:
@@ -228,10 +226,8 @@ def draw_branches(scores: BranchScores, place: int) -> UInt8[np.ndarray, "h w 3"
     return draw_rows(rows)
 
 
-def _figures(tasks: Sequence[BranchScores]) -> str:
-    parts: list[str] = []
-    for scores in tasks:
-        for rank, shown in branch_pictures(scores).items():
-            title = f"{scores.task}, {rank}"
-            parts.append(f"<h3>{escape(title)}</h3>{sheet(encode_png(shown), title)}")
-    return "".join(parts)
+def _figures(pictures: Mapping[tuple[str, str], bytes]) -> str:
+    return "".join(
+        f"<h3>{escape(title)}</h3>{sheet(content, title)}"
+        for title, content in ((", ".join(key), content) for key, content in pictures.items())
+    )

@@ -25,6 +25,8 @@ READINGS: Mapping[str, Callable[[LookFrames], Float[np.ndarray, "b t"]]] = {
 """What is asked to rank frames by their error: the published reading, and a baseline."""
 
 Draws = Float[np.ndarray, " d"]
+Key = tuple[str, str]
+"""Task and look of a part."""
 
 
 def looks_numbers(parts: Sequence[LookFrames]) -> dict[str, Any]:
@@ -37,13 +39,21 @@ def looks_numbers(parts: Sequence[LookFrames]) -> dict[str, Any]:
         parts: One entry for every task and look; the model's own tasks as they are must be there.
     """
     looks = list(dict.fromkeys(part.look for part in parts))
-    draws = {look: _mean_draws([part for part in parts if part.look == look]) for look in looks}
+    drawn = {_key(part): _task_draws(part) for part in parts}
+    draws = {
+        look: _mean_draws([drawn[_key(part)] for part in parts if part.look == look], look)
+        for look in looks
+    }
     failed = _failures(parts)
     return plain(
         {
             "looks": {look: _look_numbers(parts, look, draws, failed) for look in looks},
             "tasks": {
-                task: {part.look: _task_numbers(part) for part in parts if part.task == task}
+                task: {
+                    part.look: _task_numbers(part, drawn[_key(part)])
+                    for part in parts
+                    if part.task == task
+                }
                 for task in dict.fromkeys(part.task for part in parts)
             },
             "ranking": {
@@ -71,15 +81,19 @@ def _groups(parts: Sequence[LookFrames]) -> dict[str, list[LookFrames]]:
     return {name: chosen for name, chosen in found.items() if chosen}
 
 
-def _failures(parts: Sequence[LookFrames]) -> dict[int, Bool[np.ndarray, " n"]]:
-    """Tell which frames failed, by the part's place in the list."""
+def _key(part: LookFrames) -> Key:
+    return part.task, part.look
+
+
+def _failures(parts: Sequence[LookFrames]) -> dict[Key, Bool[np.ndarray, " n"]]:
+    """Tell which frames of each part failed."""
     limits = {
         part.task: float(np.quantile(frame_psnr(part), FAILED_SHARE))
         for part in parts
         if part.look == SEEN
     }
     lowest = min(limits.values())
-    return {id(part): frame_psnr(part) < limits.get(part.task, lowest) for part in parts}
+    return {_key(part): frame_psnr(part) < limits.get(part.task, lowest) for part in parts}
 
 
 def _units(part: LookFrames) -> Float[np.ndarray, "e k"]:
@@ -108,9 +122,8 @@ def _task_draws(part: LookFrames) -> tuple[Draws, Draws]:
     return drawn[0], drawn[1]
 
 
-def _mean_draws(parts: Sequence[LookFrames]) -> tuple[Draws, Draws]:
-    by_task = [_task_draws(part) for part in parts]
-    kind = UNSEEN if parts[0].look == UNSEEN else SEEN
+def _mean_draws(by_task: Sequence[tuple[Draws, Draws]], look: str) -> tuple[Draws, Draws]:
+    kind = UNSEEN if look == UNSEEN else SEEN
     means = [
         draw_task_mean([pair[column] for pair in by_task], rng=numpy_rng(0, "tasks", kind))
         for column in range(2)
@@ -122,7 +135,7 @@ def _look_numbers(
     parts: Sequence[LookFrames],
     look: str,
     draws: Mapping[str, tuple[Draws, Draws]],
-    failed: Mapping[int, Bool[np.ndarray, " n"]],
+    failed: Mapping[Key, Bool[np.ndarray, " n"]],
 ) -> dict[str, Any]:
     chosen = [part for part in parts if part.look == look]
     seen = [part for part in parts if part.look == SEEN]
@@ -134,7 +147,7 @@ def _look_numbers(
         "change_interval_db": interval_of(draws[look][0] - draws[SEEN][0]),
         "u_r": _mean_of(chosen, _residual_of),
         "u_r_interval": interval_of(draws[look][1]),
-        "failed_share": np.mean([failed[id(part)].mean() for part in chosen]),
+        "failed_share": np.mean([failed[_key(part)].mean() for part in chosen]),
         "auroc_from_seen": _told_apart(chosen, seen),
         "num_tasks": len(chosen),
         "num_episodes": sum(len(set(part.episode)) for part in chosen),
@@ -171,8 +184,8 @@ def _above(after: Float[np.ndarray, " n"], before: Float[np.ndarray, " m"]) -> f
     return auroc(np.concatenate([after, before]), labels)
 
 
-def _task_numbers(part: LookFrames) -> dict[str, Any]:
-    units, draws = _units(part), _task_draws(part)
+def _task_numbers(part: LookFrames, draws: tuple[Draws, Draws]) -> dict[str, Any]:
+    units = _units(part)
     return {
         "psnr_db": _psnr_of(units.sum(axis=0)),
         "psnr_interval_db": interval_of(draws[0]),
@@ -185,13 +198,13 @@ def _task_numbers(part: LookFrames) -> dict[str, Any]:
 
 def _ranking(
     parts: Sequence[LookFrames],
-    failed: Mapping[int, Bool[np.ndarray, " n"]],
+    failed: Mapping[Key, Bool[np.ndarray, " n"]],
     read: Callable[[LookFrames], Float[np.ndarray, "b t"]],
 ) -> dict[str, Any]:
     """Judge a reading by the true error of every frame: rank correlation and failed frames."""
     readings = np.concatenate([read(part).reshape(-1) for part in parts])
     quality = np.concatenate([frame_psnr(part) for part in parts])
-    labels = np.concatenate([failed[id(part)] for part in parts])
+    labels = np.concatenate([failed[_key(part)] for part in parts])
     tasks = [part.task for part in parts for _ in range(part.errors.size)]
     return {
         "psnr": asdict(spearman_numbers(readings, quality, tasks)),

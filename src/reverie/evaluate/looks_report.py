@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from reverie.data.codecs import encode_png
 from reverie.evaluate.looks import SEEN, UNSEEN, LookFrames, ShownFrame
 from reverie.evaluate.looks_numbers import frame_psnr
 from reverie.evaluate.metrics import psnr
 from reverie.evaluate.mosaic import draw_rows, error_pictures
 from reverie.evaluate.plots import COLOURS, panels, to_png
-from reverie.evaluate.report import picture, section, sheet, table
+from reverie.evaluate.report import interval, number, picture, section, sheet, text_table
 
 NUM_SHOWN = 6
 """Frames side by side in a picture of the worst or the best."""
@@ -44,12 +43,15 @@ _TEXT_PICTURES = (
 )
 
 
-def looks_sections(parts: Sequence[LookFrames], numbers: Mapping[str, Any]) -> list[str]:
+def looks_sections(
+    parts: Sequence[LookFrames], numbers: Mapping[str, Any], pictures: Mapping[str, bytes]
+) -> list[str]:
     """Return the sections of the bench for a page.
 
     Args:
         parts: What was measured.
         numbers: From ``looks_numbers`` of the same parts.
+        pictures: From ``look_pictures`` of the same parts, as PNG.
     """
     return [
         section("Unfamiliar looks", _TEXT, _look_table(numbers)),
@@ -60,15 +62,14 @@ def looks_sections(parts: Sequence[LookFrames], numbers: Mapping[str, Any]) -> l
             _TEXT_PLOT,
             picture(draw_looks(parts), "u_r against PSNR of each frame"),
         ),
-        section("Worst and best frames of each look", _TEXT_PICTURES, _figures(parts)),
+        section("Worst and best frames of each look", _TEXT_PICTURES, _figures(pictures)),
     ]
 
 
 def _look_table(numbers: Mapping[str, Any]) -> str:
     names = ("PSNR dB", "95 %", "change dB", "95 %", "u_r", "95 %", "failed")
     names += ("AUROC u_r", "AUROC size", "tasks", "episodes", "frames")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    body = ""
+    rows: list[tuple[str, Sequence[str]]] = []
     for look, row in numbers["looks"].items():
         told = row["auroc_from_seen"]
         is_changed = look != SEEN
@@ -83,26 +84,24 @@ def _look_table(numbers: Mapping[str, Any]) -> str:
             *(number(told[name]) if is_changed else "" for name in told),
             *(str(row[name]) for name in ("num_tasks", "num_episodes", "num_frames")),
         )
-        body += _row(look, cells)
-    return table(head, body, "look")
+        rows.append((look, cells))
+    return text_table(names, rows, "look")
 
 
 def _task_table(numbers: Mapping[str, Any]) -> str:
     looks = list(numbers["looks"])
-    head = "".join(f"<th>{escape(look)}</th>" for look in looks)
-    body = ""
+    rows: list[tuple[str, Sequence[str]]] = []
     for task, found in numbers["tasks"].items():
         values = [found.get(look) for look in looks]
         cells = [number(value["psnr_db"], "{:.1f}") if value else "" for value in values]
-        body += _row(task, cells)
-    return table(head, body, "task")
+        rows.append((task, cells))
+    return text_table(looks, rows, "task")
 
 
 def _ranking_table(numbers: Mapping[str, Any]) -> str:
     names = ("ρ pooled", "ρ within", "ρ task alone", "wrong sign")
     names += ("AUROC failed", "within", "task alone", "tasks within", "frames")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    body = ""
+    rows: list[tuple[str, Sequence[str]]] = []
     for reading, groups in numbers["ranking"].items():
         for group, found in groups.items():
             quality, failed = found["psnr"], found["failed"]
@@ -113,8 +112,8 @@ def _ranking_table(numbers: Mapping[str, Any]) -> str:
                 str(failed["num_tasks_within"]),
                 str(quality["num_clips"]),
             ]
-            body += _row(f"{reading}, {group}", cells)
-    return table(head, body, "reading, frames")
+            rows.append((f"{reading}, {group}", cells))
+    return text_table(names, rows, "reading, frames")
 
 
 def draw_looks(parts: Sequence[LookFrames]) -> bytes:
@@ -171,23 +170,8 @@ def _spread(kept: Sequence[Sequence[ShownFrame]], *, is_worst: bool) -> list[Sho
     return [frame for _, frame in ranked[:NUM_SHOWN]]
 
 
-def _figures(parts: Sequence[LookFrames]) -> str:
+def _figures(pictures: Mapping[str, bytes]) -> str:
     return "".join(
-        f"<h3>{escape(look)}</h3>{sheet(encode_png(shown), f'Worst and best frames: {look}')}"
-        for look, shown in look_pictures(parts).items()
+        f"<h3>{escape(look)}</h3>{sheet(content, f'Worst and best frames: {look}')}"
+        for look, content in pictures.items()
     )
-
-
-def number(value: float | None, form: str = "{:.2f}") -> str:
-    """Write a number for a table; a dash where there is none."""
-    return "–" if value is None else form.format(value)
-
-
-def interval(ends: Sequence[float | None], form: str) -> str:
-    """Write the ends of an interval for a table, on one line; a dash where there are none."""
-    low, high = ends
-    return "–" if low is None or high is None else f"[{form.format(low)},&nbsp;{form.format(high)}]"
-
-
-def _row(name: str, cells: Sequence[str]) -> str:
-    return f"<tr><td>{escape(name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

@@ -1,7 +1,7 @@
 """One HTML file that says how good a model is; nothing in it needs the network."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -267,6 +267,27 @@ def _cell(value: float | int | None, column: _Column) -> str:
 def table(head: str, body: str, first: str) -> str:
     """Return a table that scrolls sideways where it must."""
     return f"<div class=scroll><table><tr><th>{first}</th>{head}</tr>{body}</table></div>"
+
+
+def text_table(names: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], first: str) -> str:
+    """Return a table of written numbers: columns by name, and rows of a name and its cells."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = "".join(
+        f"<tr><td>{escape(name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for name, cells in rows
+    )
+    return table(head, body, first)
+
+
+def number(value: float | None, form: str = "{:.2f}") -> str:
+    """Write a number for a table; a dash where there is none."""
+    return "–" if value is None else form.format(value)
+
+
+def interval(ends: Sequence[float | None], form: str) -> str:
+    """Write the ends of an interval for a table, on one line; a dash where there are none."""
+    low, high = ends
+    return "–" if low is None or high is None else f"[{form.format(low)},&nbsp;{form.format(high)}]"
 
 
 def _misses(numbers: Numbers) -> str:

@@ -54,6 +54,16 @@ def tasks_of(folder: Path) -> tuple[str, ...]:
     return read_manifest(folder).dynamics.tasks
 
 
+def find_controller(folder: Path) -> tuple[ControllerConfig, torch.Tensor] | None:
+    """Read the controller of a model folder of any family; None where the model has none.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    values = read_manifest_values(folder)
+    return None if values.get("controller") is None else load_controller(folder, values)
+
+
 def load_controller_of(folder: Path) -> tuple[ControllerConfig, torch.Tensor]:
     """Read the controller that was trained in the dream of a model folder.
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
 
 from reverie.collect.policies import EXPERT_POLICIES, make_policy
 from reverie.core.errors import ConfigError, MissingExtraError, MissingSimulatorError
@@ -66,8 +65,8 @@ class BenchResult:
 
     numbers: dict[str, Any]
     sections: list[str]
-    pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]
-    """File name without suffix to picture."""
+    pictures: Mapping[str, bytes]
+    """File name without suffix to a PNG."""
 
 
 def run_bench(name: BenchName, order: BenchOrder, *, say: Say = lambda _: None) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def run_bench(name: BenchName, order: BenchOrder, *, say: Say = lambda _: None) 
 def write_pictures(result: BenchResult, folder: Path) -> None:
     """Write the pictures of a bench as PNG files."""
     for name, shown in result.pictures.items():
-        write_bytes(folder / f"{name}.png", encode_png(shown))
+        write_bytes(folder / f"{name}.png", shown)
 
 
 def bench_looks(world: WorldModel, order: BenchOrder, say: Say = lambda _: None) -> BenchResult:
@@ -116,10 +115,11 @@ def bench_looks(world: WorldModel, order: BenchOrder, say: Say = lambda _: None)
     order_of = {look: place for place, look in enumerate((SEEN, UNSEEN, *CHANGES))}
     parts.sort(key=lambda part: order_of[part.look])
     numbers = looks_numbers(parts) | {"left_out": "; ".join(left_out)}
+    pictures = {look: encode_png(shown) for look, shown in look_pictures(parts).items()}
     return BenchResult(
         numbers=numbers,
-        sections=looks_sections(parts, numbers),
-        pictures={f"look-{look.replace(' ', '-')}": x for look, x in look_pictures(parts).items()},
+        sections=looks_sections(parts, numbers, pictures),
+        pictures={f"look-{look.replace(' ', '-')}": shown for look, shown in pictures.items()},
     )
 
 
@@ -141,14 +141,15 @@ def bench_branches(world: WorldModel, order: BenchOrder, say: Say = lambda _: No
         )
         scores.append(score_branches(world, branches, config))
     numbers = branch_numbers(scores)
+    pictures = {
+        (task.task, rank): encode_png(shown)
+        for task in scores
+        for rank, shown in branch_pictures(task).items()
+    }
     return BenchResult(
         numbers=numbers,
-        sections=branch_sections(scores, numbers),
-        pictures={
-            f"branches-{task.task}-{rank}": shown
-            for task in scores
-            for rank, shown in branch_pictures(task).items()
-        },
+        sections=branch_sections(scores, numbers, pictures),
+        pictures={f"branches-{task}-{rank}": shown for (task, rank), shown in pictures.items()},
     )
 
 

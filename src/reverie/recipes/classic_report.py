@@ -21,7 +21,7 @@ from reverie.models.classic.disk import save_classic_world
 from reverie.models.classic.objective import draw_latents
 from reverie.models.classic.world import ClassicWorld
 from reverie.planning.imagine import ImagineConfig, imagine
-from reverie.planning.live import LiveConfig, play_many
+from reverie.planning.live import LiveConfig, LiveEpisode, play_many
 from reverie.recipes.classic_base import ClassicPlaces, ClassicRunConfig
 from reverie.recipes.classic_checks import RoundFacts, confirmed_steps
 from reverie.recipes.pictures import stack_rows, write_gif
@@ -48,7 +48,8 @@ def finish_run(
     folder.claim()
     if folder.done is not None:
         return folder.done
-    returns, steps = _play(config, world, parameters, envs)
+    played = play_score(config, world, parameters, envs)
+    returns = [float(sum(episode.rewards)) for episode in played]
     score = score_returns(returns, min_episodes=config.score.episodes)
     drift = drift_of(config, world, stream)
     pairs = [pair for facts in rounds for group in facts.groups for pair in group]
@@ -63,7 +64,7 @@ def finish_run(
             "learned_from": stream.num_frames - int(stream.lanes.is_first.sum()),
             "looks": int(sum(float(x["real_steps"]) for facts in rounds for x in facts.looks)),
             "confirmation": confirmed_steps(places),
-            "final_score": steps,
+            "final_score": sum(len(episode.rewards) for episode in played),
             **_grounding_steps(rounds),
         },
         "dream_return": dream_returns(config, world, parameters, stream),
@@ -237,18 +238,16 @@ def _or_none(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.2f}"
 
 
-def _play(
+def play_score(
     config: ClassicRunConfig,
     world: ClassicWorld,
     parameters: Float[Tensor, " p"],
     envs: Sequence[TaskEnv],
-) -> tuple[list[float], int]:
+) -> list[LiveEpisode]:
+    """Play the real episodes that a finished controller is scored by."""
     seeds = [child_seed(config.seed, "score", number) for number in range(config.score.episodes)]
     live = LiveConfig(max_steps=config.score.max_steps)
-    played = list(play_many(world, config.controller, parameters[None], envs, seeds, config=live))
-    returns = [float(sum(episode.rewards)) for episode in played]
-    steps = sum(len(episode.rewards) for episode in played)
-    return returns, steps
+    return list(play_many(world, config.controller, parameters[None], envs, seeds, config=live))
 
 
 def _round_row(facts: RoundFacts) -> dict[str, Any]:

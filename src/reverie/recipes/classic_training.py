@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reverie.collect.collector import CollectStatus, collect
+from reverie.collect.order import CollectOrder
 from reverie.core.config import to_dict
 from reverie.core.registry import require_extra
 from reverie.core.seeds import child_seed
@@ -36,7 +37,7 @@ from reverie.train.classic import LatentStream, Round, read_stream, train_rnn, t
 from reverie.train.controller import RealPlay, train_controller
 from reverie.train.grounding import Grounding
 from reverie.train.phase import PhaseFolder, Surroundings
-from reverie.train.progress import Progress
+from reverie.train.progress import Audience, Progress
 from reverie.train.student import train_student
 
 SHAKEN = "shaken-controller"
@@ -67,7 +68,7 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
         require_extra("datasets", "data", "export to Hugging Face's datasets")
     places = ClassicPlaces(root=around.folder)
     around.audience.say(f"{config.recipe}: everything goes to {places.root}")
-    _collect_first(config, places, around, num_workers)
+    collect_first(config.data, places.data, around.audience, num_workers=num_workers)
     vae, rnn = make_parts(config)
     parameters = torch.zeros(config.controller.num_parameters)
     world = ClassicWorld(vae, rnn, config.dream)
@@ -113,11 +114,11 @@ def make_parts(config: ClassicRunConfig) -> tuple[Vae, MdnRnn]:
         return Vae(config.vae), MdnRnn(config.rnn)
 
 
-def _collect_first(
-    config: ClassicRunConfig, places: ClassicPlaces, around: Surroundings, num_workers: int
-) -> None:
+def collect_first(order: CollectOrder, path: Path, audience: Audience, *, num_workers: int) -> None:
+    """Collect the episodes that the first V and M learn from, or those that are missing."""
+
     def show(status: CollectStatus) -> None:
-        around.audience.show(
+        audience.show(
             Progress(
                 phase="collect",
                 done=status.num_done,
@@ -127,9 +128,9 @@ def _collect_first(
             )
         )
 
-    PhaseFolder(path=places.data, config=to_dict(config.data)).claim()
-    status = collect(config.data, places.data, num_workers=num_workers, progress=show)
-    around.audience.say(f"collect: {status.num_ordered} episodes, {status.num_found} from before")
+    PhaseFolder(path=path, config=to_dict(order)).claim()
+    status = collect(order, path, num_workers=num_workers, progress=show)
+    audience.say(f"collect: {status.num_ordered} episodes, {status.num_found} from before")
 
 
 def _learn_world(

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reverie.collect.collector import CollectStatus, collect
 from reverie.core.config import to_dict
 from reverie.core.errors import ConfigError
 from reverie.core.files import digest, write_bytes
@@ -30,19 +29,18 @@ from reverie.evaluate.plots import draw_rows
 from reverie.models.classic.objective import draw_latents
 from reverie.models.classic.world import ClassicWorld
 from reverie.planning.imagine import ImagineConfig, imagine
-from reverie.planning.live import LiveConfig, play_many
 from reverie.recipes.base import override
 from reverie.recipes.classic_base import ClassicRunConfig
 from reverie.recipes.classic_checks import RealLook, RoundFacts
-from reverie.recipes.classic_report import drift_of
-from reverie.recipes.classic_training import make_parts
+from reverie.recipes.classic_report import drift_of, play_score
+from reverie.recipes.classic_training import collect_first, make_parts
 from reverie.recipes.mitigations import BASELINE, MitigationStudy
 from reverie.recipes.studies import compared, number_of, write_study
 from reverie.train.classic import LatentStream, Round, read_stream, train_rnn, train_vae
 from reverie.train.controller import RealPlay, train_controller
 from reverie.train.grounding import Grounding
 from reverie.train.phase import PhaseFolder, Surroundings
-from reverie.train.progress import Audience, Progress, Silence
+from reverie.train.progress import Audience, Silence
 
 PICTURE = "study.png"
 COLUMNS: Mapping[str, str] = {
@@ -149,15 +147,10 @@ def _row_names(study: MitigationStudy) -> dict[str, tuple[str, int]]:
 def _open_data(
     study: MitigationStudy, out: Path, data: Path | None, num_workers: int, audience: Audience
 ) -> EpisodeStore:
-    def show(status: CollectStatus) -> None:
-        done, total = status.num_done, status.num_ordered
-        audience.show(Progress(phase="collect", done=done, total=total, unit="episodes"))
-
     order = study.run.data
     if data is None:
         data = out / "data"
-        PhaseFolder(path=data, config=to_dict(order)).claim()
-        collect(order, data, num_workers=num_workers, progress=show)
+        collect_first(order, data, audience, num_workers=num_workers)
     store = EpisodeStore.open(data)
     tasks = {entry.task for entry in store.index}
     if tasks != set(order.tasks) or store.frame_spec != order.frame:
@@ -306,9 +299,7 @@ def _of_controller(
 ) -> dict[str, Any]:
     """Score the distribution's mean for real and in dreams that begin where episodes begin."""
     score, horizon = config.score, config.search.horizon
-    seeds = [child_seed(config.seed, "score", number) for number in range(score.episodes)]
-    live = LiveConfig(max_steps=score.max_steps)
-    played = list(play_many(world, config.controller, parameters[None], envs, seeds, config=live))
+    played = play_score(config, world, parameters, envs)
     returns = [float(sum(episode.rewards)) for episode in played]
     cut = float(np.mean([sum(episode.rewards[:horizon]) for episode in played]))
     dreamed = _dream_from_resets(config, world, parameters, held)

@@ -89,21 +89,15 @@ def takecover_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
 
     Run with ``reverie train takecover-laptop``: about an hour on one core.
     """
-    config = _smaller(takecover_dream(tasks), recipe="takecover-laptop", episodes=300)
-    return replace(
-        config,
-        rounds=RoundsConfig(
-            horizons=(400, 700, 1000),
-            episodes_per_round=30,
-            noisy_share=0.2,
-            shaken_share=0.4,
-            max_collect_steps=1500,
-            max_look_steps=2100,
-            check_episodes=6,
-            check_candidates=3,
-        ),
-        score=replace(config.score, drift_starts=100),
+    rounds = RoundsConfig(
+        horizons=(400, 700, 1000),
+        episodes_per_round=30,
+        max_collect_steps=1500,
+        max_look_steps=2100,
+        check_episodes=6,
+        check_candidates=3,
     )
+    return _smaller(takecover_dream(tasks), rounds, recipe="takecover-laptop", episodes=300)
 
 
 def carracing_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
@@ -111,21 +105,15 @@ def carracing_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
 
     Run with ``reverie train carracing-laptop``: about an hour on one core.
     """
-    config = _smaller(carracing(tasks), recipe="carracing-laptop", episodes=100)
-    return replace(
-        config,
-        rounds=RoundsConfig(
-            horizons=(200, 400, 600),
-            episodes_per_round=16,
-            noisy_share=0.2,
-            shaken_share=0.4,
-            max_collect_steps=1000,
-            max_look_steps=1000,
-            check_episodes=4,
-            check_candidates=2,
-        ),
-        score=replace(config.score, drift_starts=100),
+    rounds = RoundsConfig(
+        horizons=(200, 400, 600),
+        episodes_per_round=16,
+        max_collect_steps=1000,
+        max_look_steps=1000,
+        check_episodes=4,
+        check_candidates=2,
     )
+    return _smaller(carracing(tasks), rounds, recipe="carracing-laptop", episodes=100)
 
 
 def takecover_laptop_debug(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
@@ -154,7 +142,9 @@ def carracing_debug(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
     return _debug(carracing(tasks))
 
 
-def _smaller(config: ClassicRunConfig, *, recipe: str, episodes: int) -> ClassicRunConfig:
+def _smaller(
+    config: ClassicRunConfig, rounds: RoundsConfig, *, recipe: str, episodes: int
+) -> ClassicRunConfig:
     """Shrink V to a quarter of its work, M to 256 units, and the searches to half the dreams."""
     latents, units = 32, 256
     lanes = 2 if config.dream.reads_cell else 1
@@ -177,6 +167,8 @@ def _smaller(config: ClassicRunConfig, *, recipe: str, episodes: int) -> Classic
         rnn_refresh=replace(rnn_training, fit=replace(rnn_training.fit, total_steps=1000)),
         controller=replace(config.controller, num_features=latents + lanes * units),
         search=SearchConfig(generations=40, population=32, num_starts=16, check_every=20),
+        rounds=replace(rounds, noisy_share=0.2, shaken_share=0.4),
+        score=replace(config.score, drift_starts=100),
     )
 
 

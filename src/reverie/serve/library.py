@@ -30,8 +30,8 @@ from reverie.hallucination.verifier import SIGNAL, load_verifier
 from reverie.models.api import StepContext, WorldModel
 from reverie.models.classic.world import ClassicWorld
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.families import load_any_world, load_controller_of
-from reverie.models.load import model_digest, read_manifest_values
+from reverie.models.families import find_controller, load_any_world
+from reverie.models.load import model_digest
 from reverie.planning.live import Agent
 from reverie.serve.show import Library, Measured, Show
 
@@ -93,10 +93,8 @@ def load_show(folder: Path, *, watches: bool = True) -> Show:
 
 
 def _agent(folder: Path, world: ClassicWorld) -> Callable[[TaskSpec], Agent] | None:
-    if read_manifest_values(folder).get("controller") is None:
-        return None
-    controller, parameters = load_controller_of(folder)
-    return partial(Agent, world, controller, parameters)
+    found = find_controller(folder)
+    return None if found is None else partial(Agent, world, *found)
 
 
 def make_show(

@@ -157,17 +157,21 @@ if __name__ == "__main__":
 def test_no_worker_outlives_its_parent(tmp_path: Path, how: signal.Signals) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "s")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    pids = [int(word) for word in process.stdout.readline().split()]
-    assert len(pids) == 2 and all(map(is_running, pids))
-    process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    ) as process:
+        try:
+            assert process.stdout is not None
+            pids = [int(word) for word in process.stdout.readline().split()]
+            assert len(pids) == 2 and all(map(is_running, pids))
+            process.send_signal(how)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            # A parent that did not end must not stay beside the tests that follow.
+            process.kill()
     traces = errors.count("Traceback")
     assert traces == (1 if how == signal.SIGINT else 0), "only the parent speaks"
     assert ended(lambda: [pid for pid in pids if is_running(pid)], timeout_s=5)

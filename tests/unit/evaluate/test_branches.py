@@ -10,6 +10,7 @@ import pytest
 from reverie.collect.policies import make_policy
 from reverie.core.errors import ConfigError, DataError
 from reverie.core.types import Episode
+from reverie.data.codecs import encode_png
 from reverie.evaluate.branch_report import branch_pictures, branch_sections
 from reverie.evaluate.branch_scores import (
     BranchScores,
@@ -199,9 +200,10 @@ def test_the_numbers_are_json_and_the_page_shows_every_task() -> None:
     assert numbers["mean"]["ratio_num_tasks"] == 2
     low, high = numbers["mean"]["ratio_interval"]
     assert low <= numbers["mean"]["ratio"] <= high
-    page = "".join(branch_sections(scores, numbers))
-    assert "toy-paint" in page and "toy-fall" in page and "mirrored" in page
     shown = branch_pictures(scores[0])
+    pictures = {("toy-paint", rank): encode_png(picture) for rank, picture in shown.items()}
+    page = "".join(branch_sections(scores, numbers, pictures))
+    assert "toy-paint" in page and "toy-fall" in page and "mirrored" in page
     assert set(shown) == {"best", "worst"}
     # The moment and six steps beside the names; five branches of two rows.
     assert shown["best"].shape == (3 + 10 * 99, 104 + 7 * 99 + 3, 3)

@@ -9,6 +9,7 @@ import torch
 
 from reverie.core.errors import ConfigError, DataError
 from reverie.core.types import Episode
+from reverie.data.codecs import encode_png
 from reverie.evaluate.looks import (
     CHANGES,
     SEEN,
@@ -137,7 +138,8 @@ def test_worst_and_best_frames_are_shown_real_decoded_and_wrong() -> None:
     assert set(pictures) == {SEEN, UNSEEN, *CHANGES}
     # Two ranks of three rows; three frames of the one task that there is.
     assert pictures[SEEN].shape == (3 + 6 * 99, 104 + 3 * 99 + 3, 3)
-    page = "".join(looks_sections(parts, looks_numbers(parts)))
+    shown = {look: encode_png(picture) for look, picture in pictures.items()}
+    page = "".join(looks_sections(parts, looks_numbers(parts), shown))
     assert "toy-fall" in page and "mirrored" in page and "latent size" in page
 
 

@@ -10,7 +10,7 @@ from reverie.hallucination.acceptance import FILE_NAME, load_acceptance
 from reverie.hallucination.foresight import ForesightConfig
 from reverie.models.classic.quantise import quantise_int8
 from reverie.models.classic.world import ClassicWorld
-from reverie.models.families import load_any_world, load_controller_of
+from reverie.models.families import find_controller, load_any_world
 from reverie.models.load import read_manifest_values
 from reverie.serve.service.inference import ServedModel
 
@@ -61,7 +61,7 @@ def load_served_model(
         family=str(values.get("kind")),
         world=world,
         widths=widths,
-        controller=load_controller_of(folder) if values.get("controller") is not None else None,
+        controller=find_controller(folder),
         foresight=QUICK_FORESIGHT if is_classic else SLOW_FORESIGHT,
         precision="float32" if precision == "float32" or not is_classic else "int8",
         float_layers=layers,
