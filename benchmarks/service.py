@@ -11,6 +11,8 @@ do not change the time.
 """
 
 import argparse
+import contextlib
+import http.client
 import json
 import re
 import subprocess
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,7 @@ def agreement(folder: Path, num_steps: int) -> dict[str, Any]:
     return {"steps": num_seen, "same_action": num_same / num_seen}
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(folder: Path, words: list[str]) -> Any:
     """Start ``reverie serve`` as a process; yields its address and the process."""
     code = "import sys; from reverie.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -135,18 +137,21 @@ def measure(url: str, num_clients: int, num_requests: int) -> dict[str, Any]:
 
     def work(number: int) -> None:
         bodies = [_body(facts, number * num_requests + index) for index in range(num_requests)]
-        with httpx.Client(timeout=60) as client:
+        place = urllib.parse.urlsplit(url)
+        # Clients take time of the same cores: theirs are bare, and write their requests before.
+        client = http.client.HTTPConnection(str(place.hostname), place.port, timeout=60)
+        asked = [_requests(body) for body in bodies]
+        with contextlib.closing(client):
             # Connections and kernels are warm before the clock runs.
-            client.post(f"{url}act", json=bodies[0])
+            _post(client, *asked[0]["pair"][1])
             barrier.wait()
-            for body in bodies:
-                for name, requests in _requests(body["action"]).items():
+            for kinds in asked:
+                for name, requests in kinds.items():
                     begun = time.perf_counter()
-                    for path, more in requests:
-                        asked = {"window": body["window"], **more}
-                        answer = client.post(f"{url}{path}", json=asked)
-                        if answer.status_code != 200:
-                            failures.append(answer.text)
+                    for path, content in requests:
+                        status, text = _post(client, path, content)
+                        if status != 200:
+                            failures.append(text)
                     times[name].append(time.perf_counter() - begun)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(num_clients)]
@@ -173,10 +178,24 @@ def measure(url: str, num_clients: int, num_requests: int) -> dict[str, Any]:
     return numbers
 
 
-def _requests(action: list[float]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+def _post(client: http.client.HTTPConnection, path: str, content: bytes) -> tuple[int, str]:
+    client.request("POST", f"/{path}", content, {"Content-Type": "application/json"})
+    answer = client.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def _requests(body: dict[str, Any]) -> dict[str, list[tuple[str, bytes]]]:
+    other = {**body, "window": {**body["window"], "actions": body["other_actions"]}}
+    kinds = {
+        "pair": [("verify", body, {"action": body["action"]}), ("act", body, {"verify": False})],
+        # Of another window: one that was just verified is remembered.
+        "checked_act": [("act", other, {})],
+    }
     return {
-        "pair": [("verify", {"action": action}), ("act", {"verify": False})],
-        "checked_act": [("act", {})],
+        name: [
+            (path, json.dumps({"window": of["window"], **more}).encode()) for path, of, more in rows
+        ]
+        for name, rows in kinds.items()
     }
 
 
@@ -239,7 +258,11 @@ def _body(facts: dict[str, Any], seed: int) -> dict[str, Any]:
         "actions": rng.choice([-1.0, 1.0], (count - 1, width)).tolist(),
         "starts_episode": False,
     }
-    return {"window": window, "action": rng.choice([-1.0, 1.0], width).tolist()}
+    return {
+        "window": window,
+        "action": rng.choice([-1.0, 1.0], width).tolist(),
+        "other_actions": rng.choice([-1.0, 1.0], (count - 1, width)).tolist(),
+    }
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ LATE_STEP = 2
 TOTAL_STEPS = 6
 NUM_ROWS = 8
 NUM_FRAMES = 5
-SHARDED = Scaling(strategy="fsdp", saves_memory=True, compiles=True, compile_backend="eager")
+SHARDED = Scaling(strategy="fsdp", saves_memory=True, compiles="on", compile_backend="eager")
 JOBS = ("regression-ddp", "regression-fsdp", "dynamics-ddp", "dynamics-fsdp")
 
 
@@ -120,7 +120,9 @@ def train(folder: Path, num_steps: int, ranks: Ranks, job: str) -> Training:
     optim, rows = OptimConfig(lr=0.01, clip_norm=1e3, schedule="linear"), Rows(ranks)
     training = Training(
         kind=kind,
-        state=make_state(make_objective(kind), optim, rows, name=kind, around=around),
+        state=make_state(
+            make_objective(kind), optim, rows, name=kind, num_steps=TOTAL_STEPS, around=around
+        ),
         next_batch=rows.next_batch,
         compute_loss=regress if kind == "regression" else dream,
         frames_per_step=NUM_ROWS,

@@ -45,8 +45,9 @@ class Machine:
     """Several processes (torchrun): 'ddp' copies the model to each, 'fsdp' cuts it into slices."""
     save_memory: bool = False
     """Recompute activations in the backward pass: slower, far less memory."""
-    compile: bool = False
-    """Compile the layers with torch.compile; the first steps then take minutes."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the layers with torch.compile, which takes a minute or more at the beginning and half
+    off every step after it; 'auto' does so on a CPU with a C++ compiler if the run is long."""
 
     @property
     def scaling(self) -> "Scaling":

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
+from reverie.parallel.compiling import Wish, compile_training
 from reverie.parallel.ranks import Ranks
 
 
@@ -29,8 +30,8 @@ class Scaling:
     averages and optimiser (FSDP2), for models that do not fit otherwise."""
     saves_memory: bool = False
     """Recompute activations in the backward pass: a third more work, a fraction of the memory."""
-    compiles: bool = False
-    """Compile each unit with torch.compile; the first steps then take minutes."""
+    compiles: Wish = "off"
+    """Compile each unit with torch.compile; ``auto`` where that pays (``parallel.compiling``)."""
     compile_backend: str = "inductor"
     """Who compiles; ``eager`` only traces, which is what tests can afford."""
 
@@ -55,8 +56,8 @@ def spread(objective: nn.Module, scaling: Scaling, ranks: Ranks) -> nn.Module:
         if scaling.saves_memory:
             # Set on the instance, from outside: the layer's own code stays as it is.
             unit.forward = functools.partial(checkpoint, unit.forward, use_reentrant=False)
-        if scaling.compiles:
-            unit.compile(backend=scaling.compile_backend)
+        if scaling.compiles == "on":
+            compile_training(unit, scaling.compile_backend)
     if is_sharded:
         mesh = init_device_mesh(ranks.device.type, (ranks.num_ranks,))
         for unit in shard_units(trained):

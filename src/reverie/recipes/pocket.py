@@ -42,8 +42,8 @@ _STEP_LIMITS = (32, 32, 32, 32, 32, 32, 400)
 them, and the tokenizer painted unseen goals where it had seen others. Seven limits and four kinds
 of behaviour share no divisor, so every behaviour plays every length."""
 _GRID = ShortcutConfig(num_levels=32)
-_DYNAMICS_STEPS = 6_200
-_TOKENIZER_STEPS = 26_000
+_DYNAMICS_STEPS = 7_200
+_TOKENIZER_STEPS = 42_000
 
 
 def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:

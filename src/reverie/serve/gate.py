@@ -1,9 +1,8 @@
 """What stands before every application of ours: the check of Host, headers, a limit of bodies."""
 
-from collections.abc import Awaitable, Callable
-
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reverie.serve.guard import is_allowed_host, security_headers
@@ -11,17 +10,33 @@ from reverie.serve.guard import is_allowed_host, security_headers
 
 def add_guard(app: FastAPI, allowed_hosts: tuple[str, ...]) -> None:
     """Refuse requests to foreign host names; give every answer the headers of ``guard``."""
+    app.add_middleware(HostGuard, allowed_hosts=allowed_hosts)
 
-    @app.middleware("http")
-    async def guard(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        host = request.headers.get("host", "")
-        if not is_allowed_host(host, allowed_hosts):
-            return PlainTextResponse(host_text(host), status_code=421)
-        response = await call_next(request)
-        response.headers.update(security_headers(host))
-        return response
+
+class HostGuard:
+    """Answers only to names of ours."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: tuple[str, ...]) -> None:
+        """Stand before an application."""
+        self._app, self._allowed_hosts = app, allowed_hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on if it asks for us by name."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        host = Headers(scope=scope).get("host", "")
+        if not is_allowed_host(host, self._allowed_hosts):
+            refusal = PlainTextResponse(host_text(host), status_code=421)
+            await refusal(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(security_headers(host))
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)
 
 
 def host_text(host: str) -> str:

@@ -315,6 +315,7 @@ def _make_state(
         config.optim,
         draws,
         name=folder.path.name,
+        num_steps=config.fit.total_steps,
         around=around,
         max_decay=_average_decay(config.fit),
     )

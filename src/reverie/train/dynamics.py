@@ -172,7 +172,14 @@ def prepare_dynamics(
 
     return Training(
         kind="dynamics",
-        state=make_state(objective, config.optim, sampler, name="dynamics", around=around),
+        state=make_state(
+            objective,
+            config.optim,
+            sampler,
+            name="dynamics",
+            num_steps=config.fit.total_steps,
+            around=around,
+        ),
         next_batch=lambda: reader.read(sampler.next_batch()),
         compute_loss=compute_loss,
         frames_per_step=config.batch_size * config.window_length,

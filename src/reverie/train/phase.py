@@ -21,8 +21,9 @@ from reverie.data.balance import count_windows, loss_weights
 from reverie.data.sampling import Balance, SamplerConfig, WindowSampler
 from reverie.data.windows import WindowList
 from reverie.parallel.checkpoint import CheckpointFolder, check_tensors_fit
+from reverie.parallel.compiling import decide
 from reverie.parallel.ranks import Ranks
-from reverie.parallel.shard import Scaling, spread
+from reverie.parallel.shard import Scaling, shard_units, spread
 from reverie.train.loop import FitConfig, Hook, Training, fit, resume
 from reverie.train.optim import OptimConfig, make_optimizer
 from reverie.train.progress import Audience, Silence
@@ -217,6 +218,7 @@ def make_state(
     sampler: Resumable,
     *,
     name: str,
+    num_steps: int,
     around: Surroundings,
     max_decay: float = MAX_EMA_DECAY,
 ) -> TrainState:
@@ -227,12 +229,14 @@ def make_state(
         optim: How it is optimised.
         sampler: What draws the batches.
         name: The phase's, which names its random numbers.
+        num_steps: Length of the training, which decides whether compiling pays.
         around: Seed, ranks and how the training is spread over them.
         max_decay: Of the averages; a short run needs a smaller one.
     """
     ranks = around.ranks
     objective.to(ranks.device)
-    trained = spread(objective, around.scaling, ranks)
+    scaling = _settled(around, objective, name=name, num_steps=num_steps)
+    trained = spread(objective, scaling, ranks)
     rng = torch.Generator(ranks.device)
     rng.manual_seed(child_seed(around.seed, name, "loss", ranks.rank))
     return TrainState(
@@ -243,6 +247,19 @@ def make_state(
         rng=rng,
         sampler=sampler,
     )
+
+
+def _settled(around: Surroundings, objective: nn.Module, *, name: str, num_steps: int) -> Scaling:
+    """Decide whether the objective is compiled, and say so."""
+    ranks, scaling = around.ranks, around.scaling
+    if not shard_units(objective):
+        return replace(scaling, compiles="off")
+    compiles, remark = decide(
+        scaling.compiles, device=ranks.device, num_ranks=ranks.num_ranks, num_steps=num_steps
+    )
+    if remark:
+        around.audience.say(f"{name}: {remark}")
+    return replace(scaling, compiles="on" if compiles else "off")
 
 
 def main_first(ranks: Ranks, work: Callable[[], object]) -> None:

@@ -182,7 +182,14 @@ def prepare_tokenizer(
 
     return Training(
         kind="tokenizer",
-        state=make_state(objective, config.optim, sampler, name="tokenizer", around=around),
+        state=make_state(
+            objective,
+            config.optim,
+            sampler,
+            name="tokenizer",
+            num_steps=config.fit.total_steps,
+            around=around,
+        ),
         next_batch=next_batch,
         compute_loss=compute_loss,
         frames_per_step=config.batch_size * config.window_length,

@@ -84,3 +84,24 @@ def _slope(frame: np.ndarray) -> float:
     rows = [row for row in range(size * 5 // 8) if weight[row].sum() > 20]
     centres = [(weight[row] * np.arange(size)).sum() / weight[row].sum() for row in rows]
     return float(np.polyfit(rows, centres, 1)[0])
+
+
+def test_the_close_take_cover_plays_as_the_whole_one_and_shows_its_middle_rows() -> None:
+    pytest.importorskip("vizdoom")
+    from reverie.envs.domains.closeups.take_cover import FIRST_ROW, LAST_ROW
+
+    rows = LAST_ROW - FIRST_ROW
+    close: Any = make_env("takecover-close", frame_spec=FrameSpec(height_px=rows, width_px=320))
+    whole: Any = make_env("VizdoomTakeCover-v1", frame_spec=FrameSpec(height_px=32, width_px=32))
+    close.reset(5)
+    whole.reset(5)
+    rng = np.random.default_rng(2)
+    for _ in range(60):
+        action = rng.uniform(-1, 1, 1).astype(np.float32)
+        results = [env.step(action) for env in (close, whole)]
+        assert results[0].reward == results[1].reward
+        assert results[0].terminated == results[1].terminated
+        np.testing.assert_array_equal(close.observe_state(), whole.observe_state())
+        np.testing.assert_array_equal(results[0].frame, whole.game._screen[FIRST_ROW:LAST_ROW])
+        if results[0].terminated:
+            break

@@ -29,6 +29,10 @@ class VaeObjectiveConfig:
     """Nats per latent dimension below which the KL, summed over dimensions, costs nothing more."""
     kl_warmup_steps: int = 0
     """Steps over which the KL's weight rises from 0 to 1."""
+    large_error: float | None = added(None)
+    """Errors beyond this (of a pixel in [0, 1]) count by their fourth power: e^2 (1 + (e / it)^2).
+    What is missing altogether, such as a small bright ball, then outweighs the texture of all
+    walls. None squares every error."""
 
     def __post_init__(self) -> None:
         """Refuse spreads and floors that cannot work."""
@@ -36,6 +40,10 @@ class VaeObjectiveConfig:
             raise ConfigError(
                 f"pixel_std must be positive, kl_floor and kl_warmup_steps at least 0, got "
                 f"{self.pixel_std}, {self.kl_floor} and {self.kl_warmup_steps}."
+            )
+        if self.large_error is not None and not self.large_error > 0:
+            raise ConfigError(
+                f"large_error must be positive, got {self.large_error}. Try 0.1, or null."
             )
 
 
@@ -66,12 +74,16 @@ class VaeObjective(nn.Module):
         mean, log_variance = vae.posterior(stacks)
         noise = torch.randn(mean.shape, generator=rng, device=rng.device).to(mean)
         painted = vae.paint(mean + torch.exp(0.5 * log_variance) * noise)
-        error = (painted - vae.to_floats(stacks)).square().flatten(1).sum(dim=1).mean()
+        squares = (painted - vae.to_floats(stacks)).square().flatten(1)
+        weighed = squares
+        if config.large_error is not None:
+            weighed = squares * (1 + squares / config.large_error**2)
+        error, plain = (errors.sum(dim=1).mean() for errors in (weighed, squares.detach()))
         kl = kl_to_prior(mean, log_variance)
         floor = config.kl_floor * vae.config.latent_channels
         weight = min(1.0, (step + 1) / config.kl_warmup_steps) if config.kl_warmup_steps else 1.0
         total = error / (2 * config.pixel_std**2) + weight * kl.clamp_min(floor).mean()
-        mse = error.detach() / stacks[0].numel()
+        mse = plain / stacks[0].numel()
         terms = {
             "mse": mse,
             "psnr_db": -10 * torch.log10(mse.clamp_min(1e-10)),

@@ -26,8 +26,8 @@ class QuantiseReport:
 def quantise_int8(world: ClassicWorld) -> tuple[ClassicWorld, QuantiseReport]:
     """Return a copy whose linear layers and LSTM compute in INT8, and say what did not change.
 
-    Weights are quantised once, activations anew in every call (dynamic quantisation); the
-    convolutions of V stay in float32.
+    Weights are quantised once, row by row, activations anew in every call (dynamic
+    quantisation); the convolutions of V stay in float32.
 
     Args:
         world: A frozen dream on the CPU.
@@ -44,7 +44,11 @@ def quantise_int8(world: ClassicWorld) -> tuple[ClassicWorld, QuantiseReport]:
     with warnings.catch_warnings():
         # torch says that this way of quantising will move to another package.
         warnings.simplefilter("ignore")
-        small = tools.quantize_dynamic(copy.deepcopy(world), {nn.Linear}, dtype=torch.qint8)
+        # A scale per row of a matrix: with one for the whole, controllers whose choice hangs by a
+        # hair act otherwise in one step of a hundred.
+        small = tools.quantize_dynamic(
+            copy.deepcopy(world), {nn.Linear: tools.per_channel_dynamic_qconfig}
+        )
     assert isinstance(small, ClassicWorld), f"quantisation made a {type(small).__name__}"
     quantised = tuple(
         name for name, module in small.named_modules() if isinstance(module, Int8Linear)

@@ -247,7 +247,7 @@ class ClassicWorld(nn.Module):
             normal=noise.start[:, 0],
             uniform=self._uniform(noise),
         )
-        ends = self.rnn.end_probability(end) * self._can_end(state.task)
+        ends = self.rnn.end_probability(end) * self._can_end(state.task, end.device)
         after = replace(
             state,
             latent=sample[:, None],
@@ -333,7 +333,7 @@ class ClassicWorld(nn.Module):
         self, state: ClassicState, action: Float[Tensor, "b a"]
     ) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b m"]]:
         latent = state.latent[:, 0]
-        masked = self._padded(action.to(self.device)) * state.action_mask
+        masked = self._padded(action.to(latent.device)) * state.action_mask
         inputs = self.rnn.to_inputs(latent, masked, state.is_first)
         return self.rnn.lstm.step(inputs, state.hidden, state.cell)
 
@@ -349,11 +349,11 @@ class ClassicWorld(nn.Module):
         commit = noise.commit[:, 0]
         return commit if self.rnn.config.num_components == 1 else torch.special.ndtr(commit)
 
-    def _can_end(self, tasks: tuple[str, ...]) -> Float[Tensor, " b"]:
+    def _can_end(self, tasks: tuple[str, ...], device: torch.device) -> Float[Tensor, " b"] | float:
         names = self.config.terminating_tasks
         if all(task in names for task in self.config.tasks):
-            return torch.ones(1, device=self.device)
-        return torch.tensor([float(task in names) for task in tasks], device=self.device)
+            return 1.0
+        return torch.tensor([float(task in names) for task in tasks], device=device)
 
     def _padded(self, action: Float[Tensor, "*s a"]) -> Float[Tensor, "*s w"]:
         missing = self.action_width - action.shape[-1]
@@ -362,4 +362,4 @@ class ClassicWorld(nn.Module):
                 f"This model takes actions of up to {self.action_width} lanes, got "
                 f"{action.shape[-1]}."
             )
-        return torch.nn.functional.pad(action, (0, missing))
+        return torch.nn.functional.pad(action, (0, missing)) if missing else action

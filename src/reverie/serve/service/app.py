@@ -5,7 +5,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -15,12 +15,15 @@ import torch
 from fastapi import Body, FastAPI, HTTPException, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import reverie
 from reverie.core.errors import ConfigError, ReverieError
 from reverie.serve.gate import BodyLimit, add_guard
 from reverie.serve.service import endpoints
+from reverie.serve.service.board import Board
 from reverie.serve.service.inference import NoControllerError, ServedModel
 from reverie.serve.service.messages import (
     ActRequest,
@@ -37,7 +40,7 @@ from reverie.serve.service.messages import (
     VerifyRequest,
     VerifyResponse,
 )
-from reverie.serve.service.meters import CONTENT_TYPE, Meters
+from reverie.serve.service.meters import CONTENT_TYPE, Metered, Meters
 from reverie.serve.service.sessions import Sessions, TooManySessionsError, UnknownSessionError
 from reverie.serve.service.window import write_frame
 
@@ -93,10 +96,15 @@ class ServiceConfig:
 class Turnstile:
     """One thread that owns the model, and a bounded queue before it; never on the event loop."""
 
-    def __init__(self, max_waiting: int) -> None:
-        """Open it."""
+    def __init__(self, max_waiting: int, board: Board | None = None) -> None:
+        """Open it.
+
+        Args:
+            max_waiting: Length of the queue.
+            board: Where other workers see how long the queue is.
+        """
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._max_waiting, self._num_waiting = max_waiting, 0
+        self._max_waiting, self._num_waiting, self._board = max_waiting, 0, board
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run a call when its turn comes.
@@ -109,11 +117,16 @@ class Turnstile:
                 f"{self._num_waiting} requests wait already. Come back in a second, or start "
                 f"more workers: --workers."
             )
-        self._num_waiting += 1
+        self._change(+1)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, _infer, call)
         finally:
-            self._num_waiting -= 1
+            self._change(-1)
+
+    def _change(self, number: int) -> None:
+        self._num_waiting += number
+        if self._board is not None:
+            self._board.show(self._num_waiting)
 
     def close(self) -> None:
         """Let the call that runs end, and drop those that wait."""
@@ -144,8 +157,18 @@ class Desk:
     meters: Meters
 
 
-def make_service(model: ServedModel, config: ServiceConfig = ServiceConfig()) -> FastAPI:  # noqa: B008
-    """Build the application of one worker around a frozen model."""
+def make_service(
+    model: ServedModel,
+    config: ServiceConfig = ServiceConfig(),  # noqa: B008
+    board: Board | None = None,
+) -> FastAPI:
+    """Build the application of one worker around a frozen model.
+
+    Args:
+        model: What is served.
+        config: Limits.
+        board: Where the workers of one service see each other; None where there is one.
+    """
     sessions = Sessions(
         max_sessions=config.max_sessions, expiry_s=config.session_expiry_s, clock=time.monotonic
     )
@@ -153,7 +176,7 @@ def make_service(model: ServedModel, config: ServiceConfig = ServiceConfig()) ->
         model=model,
         config=config,
         sessions=sessions,
-        turnstile=Turnstile(config.max_waiting),
+        turnstile=Turnstile(config.max_waiting, board),
         meters=Meters(sessions.__len__),
     )
 
@@ -174,13 +197,33 @@ def make_service(model: ServedModel, config: ServiceConfig = ServiceConfig()) ->
         default_response_class=SafeResponse,
     )
     _add_errors(app)
-    _add_meters(app, desk)
+    app.add_middleware(Metered, meters=desk.meters)
+    if board is not None:
+        app.add_middleware(Sharing, board=board)
     add_guard(app, config.allowed_hosts)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes(model, config))
     _add_facts(app, desk)
     _add_model(app, desk)
     _add_sessions(app, desk)
     return app
+
+
+class Sharing:
+    """Lets a client connect anew, by closing its connection, where another worker is less busy."""
+
+    def __init__(self, app: ASGIApp, board: Board) -> None:
+        """Stand before an application."""
+        self._app, self._board = app, board
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; its answer may be the last of its connection."""
+
+        async def send_shared(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._board.is_outdone():
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        await self._app(scope, receive, send_shared)
 
 
 def max_body_bytes(model: ServedModel, config: ServiceConfig) -> int:
@@ -217,20 +260,6 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(BusyError, say_busy)
     app.add_exception_handler(RequestValidationError, say_invalid)
     app.add_exception_handler(StarletteHTTPException, say_http)
-
-
-def _add_meters(app: FastAPI, desk: Desk) -> None:
-    @app.middleware("http")
-    async def measure(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        begun_s = time.perf_counter()
-        response = await call_next(request)
-        # Only paths of ours: what strangers ask for must not grow the table.
-        route = request.scope.get("route")
-        endpoint = getattr(route, "path", "unknown")
-        desk.meters.count(endpoint, response.status_code, time.perf_counter() - begun_s)
-        return response
 
 
 def _add_facts(app: FastAPI, desk: Desk) -> None:

@@ -5,6 +5,7 @@ With several workers the numbers of all are added up, through files that they sh
 """
 
 import os
+import time
 from collections.abc import Callable
 
 from prometheus_client import (
@@ -16,6 +17,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -76,3 +78,31 @@ class Meters:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)
         return generate_latest(registry)
+
+
+class Metered:
+    """Counts what an application answers, and how long that takes."""
+
+    def __init__(self, app: ASGIApp, meters: Meters) -> None:
+        """Stand before an application."""
+        self._app, self._meters = app, meters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and note its answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, begun_s = 500, time.perf_counter()
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        finally:
+            # Only paths of ours: what strangers ask for must not grow the table.
+            endpoint = getattr(scope.get("route"), "path", "unknown")
+            self._meters.count(endpoint, status, time.perf_counter() - begun_s)

@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from reverie.serve.server import bind, page_url, wait_until_started
 from reverie.serve.service.app import ServiceConfig, make_service
+from reverie.serve.service.board import Board
 from reverie.serve.service.meters import SHARED_FOLDER
 from reverie.serve.service.served import AskedPrecision, load_served_model
 
@@ -73,7 +74,9 @@ def make_worker(order: ServiceOrder) -> FastAPI:
     """Load the model and build the application: what every worker process begins with."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // order.config.num_workers))
     model = load_served_model(order.folder, precision=order.precision)
-    return make_service(model, order.config)
+    is_alone = order.config.num_workers == 1
+    board = None if is_alone else Board(Path(os.environ[SHARED_FOLDER]))
+    return make_service(model, order.config, board)
 
 
 def _serve_here(order: ServiceOrder, listener: socket.socket, ready: Callable[[], None]) -> None:

@@ -17,4 +17,17 @@ TASKS = (
         factory="reverie.envs.domains.closeups.cartpole:make_env",
         expert="reverie.envs.domains.closeups.cartpole:make_expert",
     ),
+    TaskSpec(
+        name="takecover-close",
+        domain="closeups",
+        instruction="Dodge the fireballs for as long as possible",
+        action=ActionSpec(width=1),
+        action_names=("move right",),
+        max_steps=2100,
+        score_rule="clip(return / 2100, 0, 1)",
+        can_terminate=True,
+        split="extra",
+        extra="vizdoom",
+        factory="reverie.envs.domains.closeups.take_cover:make_env",
+    ),
 )
