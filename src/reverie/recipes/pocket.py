@@ -49,11 +49,11 @@ _TOKENIZER_STEPS = 42_000
 def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
     """A model of 1.7 million parameters that dreams eleven MiniArcade tasks.
 
-    Run with ``reverie train pocket``. On two CPU cores with bfloat16 instructions it takes 50
-    minutes: 1.5 to collect 224 thousand frames, 9 for the tokenizer, 35 for the dynamics, 3 to
-    evaluate; longer without them. Measured so: reconstruction of 36 to 38 dB (reacher 32.9); in
-    point mazes and pong action-shuffle ratios of 1.4 to 1.8 and rollout gains of -0.3 to +4.4 dB;
-    the reacher is not learned. ``docs/reproduce.md`` has the table.
+    Run with ``reverie train pocket``. On two CPU cores with bfloat16 instructions and a C++
+    compiler it takes 45 minutes: 1.5 to collect 224 thousand frames, 14 for the tokenizer, 25 for
+    the dynamics, 3 to evaluate; longer without them. Measured so: reconstruction of 37 to 39 dB
+    (reacher 33.4); in point mazes and pong action-shuffle ratios of 1.35 to 1.7 and rollout gains
+    of -0.1 to +4.7 dB; the reacher is not learned. ``docs/reproduce.md`` has the table.
     """
     tasks = tasks or TASKS
     preset, frame = presets.pocket(tasks), FrameSpec(height_px=_FRAME_PX, width_px=_FRAME_PX)

@@ -19,7 +19,7 @@ from reverie.data.latents import FrameCache
 from reverie.data.resident import resident_frames
 from reverie.data.sampling import Balance, SamplerConfig, WindowSampler
 from reverie.data.store import EpisodeStore
-from reverie.data.windows import WindowRef, list_windows
+from reverie.data.windows import WindowList, WindowRef, list_windows
 from reverie.models.objective import LossReport
 from reverie.models.perceptual import PerceptualConfig, load_perceptual
 from reverie.models.tokenizer.objective import TokenizerObjective
@@ -149,7 +149,7 @@ def prepare_tokenizer(
         run_config: What checkpoints record.
         around: Seed and ranks.
     """
-    ranks, seed = around.ranks, around.seed
+    ranks = around.ranks
     objective = TokenizerObjective(
         tokenizer,
         latent_noise=config.latent_noise,
@@ -158,16 +158,7 @@ def prepare_tokenizer(
     windows = list_windows(store.index, config.window_length)
     balance = LossBalance.of_windows(windows, config.strategy, ranks.device)
     task_of = {entry.id: entry.task for entry in store.index}
-    sampler = make_sampler(
-        windows,
-        config.task_weights,
-        cache_path.parent,
-        weights_file=config.weights_file,
-        balance=config.strategy,
-        batch_size=config.batch_size,
-        seed=child_seed(seed, "tokenizer", "windows"),
-        ranks=ranks,
-    )
+    sampler = _make_sampler(windows, config, cache_path.parent, around)
     cache = each_after_main(ranks, lambda: FrameCache.build(store, cache_path))
     read = _make_reader(store, cache, ranks.device)
 
@@ -195,6 +186,21 @@ def prepare_tokenizer(
         frames_per_step=config.batch_size * config.window_length,
         optim=config.optim,
         config=run_config,
+    )
+
+
+def _make_sampler(
+    windows: WindowList, config: TokenizerTrainingConfig, folder: Path, around: Surroundings
+) -> WindowSampler:
+    return make_sampler(
+        windows,
+        config.task_weights,
+        folder,
+        weights_file=config.weights_file,
+        balance=config.strategy,
+        batch_size=config.batch_size,
+        seed=child_seed(around.seed, "tokenizer", "windows"),
+        ranks=around.ranks,
     )
 
 
