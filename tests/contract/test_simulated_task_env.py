@@ -23,7 +23,7 @@ SLOW = (
 )
 """A frame of the desk takes most of a second; two of its tasks stand for all in the short run, and
 six games for all of one console."""
-LATE = {"VizdoomTakeCover-v1": 60}
+LATE = {"VizdoomTakeCover-v1": 60, "takecover-close": 60}
 """Steps until chance shows, where that is not at once."""
 PARAMETERS = [
     pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in WHOLE
