@@ -88,7 +88,7 @@ def carracing(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
 def takecover_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
     """TakeCover seen close, with smaller networks and a thirtieth of the paper's frames.
 
-    Run with ``reverie train takecover-laptop``: about an hour on one core. V sees the rows of the
+    Run with ``reverie train takecover-laptop``: an hour or more of one core. V sees the rows of the
     horizon alone, and what it misses altogether counts most: in the whole picture it paints walls
     and leaves out every fireball.
     """
