@@ -101,10 +101,10 @@ def takecover_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
         check_candidates=3,
         vae_rounds=0,
     )
-    names = tasks or (TAKE_COVER_CLOSE,)
-    config = _smaller(
-        takecover_dream(names), rounds, recipe="takecover-laptop", episodes=300, latents=64
-    )
+    whole = takecover_dream(tasks or (TAKE_COVER_CLOSE,))
+    # The cell adds weights to search for, and says little that the hidden state does not.
+    whole = replace(whole, dream=replace(whole.dream, reads_cell=False))
+    config = _smaller(whole, rounds, recipe="takecover-laptop", episodes=300, latents=64)
     training = replace(
         config.vae_training,
         fit=replace(config.vae_training.fit, total_steps=5000),
@@ -115,13 +115,7 @@ def takecover_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
         vae_training=training,
         vae_refresh=training,
         rnn=replace(config.rnn, has_linear_step=True),
-        # The cell adds weights to search for, and says little that the hidden state does not.
-        dream=replace(config.dream, reads_cell=False),
-        controller=replace(
-            config.controller,
-            num_features=config.vae.latent_channels + config.rnn.num_units,
-            has_bias=True,
-        ),
+        controller=replace(config.controller, has_bias=True),
         search=replace(config.search, generations=60, check_every=20),
     )
 

@@ -1,6 +1,9 @@
 """The table of close views; the rules are those of the classic tasks, only the picture differs."""
 
+from dataclasses import replace
+
 from reverie.core.types import ActionSpec
+from reverie.envs.domains.classics.tasks import TASKS as CLASSICS
 from reverie.envs.spec import TaskSpec
 
 TASKS = (
@@ -17,17 +20,10 @@ TASKS = (
         factory="reverie.envs.domains.closeups.cartpole:make_env",
         expert="reverie.envs.domains.closeups.cartpole:make_expert",
     ),
-    TaskSpec(
+    replace(
+        next(task for task in CLASSICS if task.name == "VizdoomTakeCover-v1"),
         name="takecover-close",
         domain="closeups",
-        instruction="Dodge the fireballs for as long as possible",
-        action=ActionSpec(width=1),
-        action_names=("move right",),
-        max_steps=2100,
-        score_rule="clip(return / 2100, 0, 1)",
-        can_terminate=True,
-        split="extra",
-        extra="vizdoom",
         factory="reverie.envs.domains.closeups.take_cover:make_env",
     ),
 )
