@@ -11,7 +11,7 @@ from reverie.models.dynamics.objective import DynamicsObjective, ObjectiveConfig
 from reverie.models.tokenizer.conv import ConvTokenizer
 from reverie.train.dynamics import DynamicsTrainingConfig, cache_latents, prepare_dynamics
 from reverie.train.loop import FitConfig, Training
-from reverie.train.optim import OptimConfig
+from reverie.train.optim import Matrices, OptimConfig
 from reverie.train.phase import Surroundings
 from reverie.train.tokenizer import TokenizerTrainingConfig, prepare_tokenizer
 from tests.support.tiny import TINY_HEADS, TINY_TOKENIZER, tiny_dynamics
@@ -28,15 +28,20 @@ def quick_fit(total_steps: int) -> FitConfig:
 
 
 def make_training(
-    kind: Kind, store: EpisodeStore, folder: Path, *, total_steps: int = 4, lr: float = 1e-3
+    kind: Kind,
+    store: EpisodeStore,
+    folder: Path,
+    *,
+    total_steps: int = 4,
+    lr: float = 1e-3,
+    matrices: Matrices = "adamw",
 ) -> Training:
+    optim = OptimConfig(lr=lr, matrices=matrices)
     around = Surroundings(folder=folder, seed=SEED)
     torch.manual_seed(SEED)
     tokenizer = ConvTokenizer(TINY_TOKENIZER)
     if kind == "tokenizer":
-        config = TokenizerTrainingConfig(
-            fit=quick_fit(total_steps), optim=OptimConfig(lr=lr), batch_size=4
-        )
+        config = TokenizerTrainingConfig(fit=quick_fit(total_steps), optim=optim, batch_size=4)
         return prepare_tokenizer(
             tokenizer,
             store,
@@ -58,7 +63,7 @@ def make_training(
         latents,
         DynamicsTrainingConfig(
             fit=quick_fit(total_steps),
-            optim=OptimConfig(lr=lr),
+            optim=optim,
             batch_size=8,
             window_length=5,
         ),

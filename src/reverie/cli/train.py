@@ -73,7 +73,7 @@ def train(
     playable model to RUNS/NAME/model. Ctrl-C saves first. Nothing is lost if the machine
     goes down: at most a minute is repeated.
 
-    Examples: 'reverie train pocket' takes about 45 minutes on two CPU cores; 'reverie train
+    Examples: 'reverie train pocket' takes about 35 minutes on two CPU cores; 'reverie train
     pocket-debug' proves in seconds that everything works; 'reverie train pocket --name small
     --set dynamics.context=4 seed=1 --dry-run' prints what it would do.
 

@@ -42,18 +42,19 @@ _STEP_LIMITS = (32, 32, 32, 32, 32, 32, 400)
 them, and the tokenizer painted unseen goals where it had seen others. Seven limits and four kinds
 of behaviour share no divisor, so every behaviour plays every length."""
 _GRID = ShortcutConfig(num_levels=32)
-_DYNAMICS_STEPS = 7_200
-_TOKENIZER_STEPS = 42_000
+_DYNAMICS_STEPS = 5_400
+_TOKENIZER_STEPS = 22_000
+_LOOK_OPTIM = OptimConfig(lr=2e-3, schedule="linear", warmup_share=0.0025, floor=0.02)
 
 
 def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
     """A model of 1.7 million parameters that dreams eleven MiniArcade tasks.
 
     Run with ``reverie train pocket``. On two CPU cores with bfloat16 instructions and a C++
-    compiler it takes 45 minutes: 1.5 to collect 224 thousand frames, 14 for the tokenizer, 25 for
-    the dynamics, 3 to evaluate; longer without them. Measured so: reconstruction of 37 to 39 dB
-    (reacher 33.4); in point mazes and pong action-shuffle ratios of 1.35 to 1.7 and rollout gains
-    of -0.1 to +4.7 dB; the reacher is not learned. ``docs/reproduce.md`` has the table.
+    compiler it takes 35 minutes: 1.5 to collect 224 thousand frames, 8.5 for the tokenizer, 21 for
+    the dynamics, 3 to evaluate; longer without them. Measured so: reconstruction of 37 to 40 dB
+    (reacher 33.9); in point mazes and pong action-shuffle ratios of 1.5 to 1.9 and rollout gains
+    of +0.3 to +4.6 dB; the reacher is not learned. ``docs/reproduce.md`` has the table.
     """
     tasks = tasks or TASKS
     preset, frame = presets.pocket(tasks), FrameSpec(height_px=_FRAME_PX, width_px=_FRAME_PX)
@@ -78,7 +79,7 @@ def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
                 evaluate_every_steps=5000,
                 save_every_steps=0,
             ),
-            optim=OptimConfig(lr=2e-3, schedule="linear", warmup_share=0.0025, floor=0.02),
+            optim=replace(_LOOK_OPTIM, lr=8e-3, matrices="muon"),
             task_weights={name: _look_weight(name) for name in tasks},
         ),
         # Both shortcuts are what lets thousands of steps, not millions, find that actions matter.
@@ -99,7 +100,7 @@ def pocket(tasks: tuple[str, ...] = ()) -> RunConfig:
                 evaluate_every_steps=2500,
                 save_every_steps=0,
             ),
-            optim=OptimConfig(lr=1.5e-3),
+            optim=OptimConfig(lr=4e-3, matrices="muon"),
             batch_size=10,
             window_length=12,
             task_weights={name: _motion_weight(name) for name in tasks},
@@ -138,6 +139,7 @@ def pocket_gpu(tasks: tuple[str, ...] = ()) -> RunConfig:
                 evaluate_every_steps=0,
                 save_every_steps=0,
             ),
+            optim=_LOOK_OPTIM,
             batch_size=256,
         ),
         dynamics=replace(
@@ -218,7 +220,7 @@ def debug(tasks: tuple[str, ...] = ()) -> RunConfig:
         held_out_episodes_per_task=2,
         tokenizer=tokenizer,
         tokenizer_training=TokenizerTrainingConfig(
-            fit=fit, optim=OptimConfig(lr=2e-3), batch_size=4
+            fit=fit, optim=OptimConfig(lr=2e-3, matrices="muon"), batch_size=4
         ),
         dynamics=DynamicsConfig(
             num_latent_tokens=tokenizer.num_tokens,
@@ -237,7 +239,7 @@ def debug(tasks: tuple[str, ...] = ()) -> RunConfig:
         # Both late starts fall into the three steps, so that every loss runs.
         objective=ObjectiveConfig(total_steps=3, bootstrap_start=0.3, head_start=0.6),
         dynamics_training=DynamicsTrainingConfig(
-            fit=fit, optim=OptimConfig(lr=1e-3), batch_size=8, window_length=6
+            fit=fit, optim=OptimConfig(lr=1e-3, matrices="muon"), batch_size=8, window_length=6
         ),
         evaluation=EvaluationOrder(
             live=LiveConfig(num_episodes=2, max_steps=30, num_probes=4),

@@ -1,14 +1,18 @@
 """Workers of one service share its clients, and a window is read once."""
 
+import base64
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from reverie.serve.service import inference
+from reverie.core.errors import ShapeError
+from reverie.core.types import FrameSpec
+from reverie.serve.service import inference, window
 from reverie.serve.service.app import ServiceConfig, make_service
 from reverie.serve.service.board import Board
 from reverie.serve.service.inference import ServedModel, WindowMemory
@@ -121,3 +125,35 @@ def test_the_memory_of_windows_forgets_the_oldest() -> None:
     for key in (b"a", b"b", b"a", b"c", b"a", b"b"):
         memory.get(key, lambda key=key: opened(key))
     assert made == [b"a", b"b", b"c", b"b"]
+
+
+def test_pictures_are_decoded_once_until_their_bytes_run_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded: list[str] = []
+    decode = window.read_frame
+
+    def count(text: str, kind: str, spec: FrameSpec) -> Any:
+        decoded.append(text)
+        return decode(text, kind, spec)
+
+    monkeypatch.setattr(window, "read_frame", count)
+    spec = FrameSpec(height_px=SIDE_PX, width_px=SIDE_PX)
+    memory = window.PictureMemory(capacity_bytes=2 * SIDE_PX * SIDE_PX * 3)
+    first, second, third = (grey(SIDE_PX, level) for level in (1, 2, 3))
+    for text in (first, second, first, third, first, second):
+        frame = memory.read(text, "png", spec)
+        assert np.array_equal(frame, decode(text, "png", spec))
+        assert not frame.flags.writeable
+    assert decoded == [first, second, third, second]
+
+
+def test_a_damaged_picture_is_refused_every_time_and_a_bloated_one_is_not_kept() -> None:
+    spec = FrameSpec(height_px=SIDE_PX, width_px=SIDE_PX)
+    memory = window.PictureMemory()
+    for _ in range(2):
+        with pytest.raises(ShapeError, match="not base64"):
+            memory.read("?", "png", spec)
+    bloated = base64.b64decode(grey(SIDE_PX)) + bytes(6 * SIDE_PX * SIDE_PX)
+    memory.read(base64.b64encode(bloated).decode(), "png", spec)
+    assert not memory._found

@@ -13,6 +13,7 @@ from reverie.parallel.checkpoint import CheckpointFolder
 from reverie.parallel.checks import tensors_digest
 from reverie.parallel.ranks import Ranks
 from reverie.train.loop import FitConfig, Training, fit, resume
+from reverie.train.optim import Matrices
 from reverie.train.phase import PhaseFolder
 from reverie.train.progress import Silence
 from reverie.train.state import restore, to_snapshot
@@ -43,15 +44,16 @@ def fingerprint(training: Training) -> dict[str, Any]:
     return digests | {"sampler": snapshot.scalars["sampler"], "step": snapshot.step}
 
 
+@pytest.mark.parametrize("matrices", ["adamw", "muon"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_four_steps_equal_two_then_a_restart_then_two_bit_for_bit(
-    kind: Kind, store: EpisodeStore, tmp_path: Path
+    kind: Kind, matrices: Matrices, store: EpisodeStore, tmp_path: Path
 ) -> None:
-    whole = make_training(kind, store, tmp_path)
+    whole = make_training(kind, store, tmp_path, matrices=matrices)
     train(whole, tmp_path / "whole", replace(quick_fit(4), save_every_steps=2))
     (tmp_path / "whole" / "step-000000004").rename(tmp_path / "end")
 
-    half = make_training(kind, store, tmp_path)
+    half = make_training(kind, store, tmp_path, matrices=matrices)
     # Everything that the restart must restore is spoilt first.
     with torch.no_grad():
         for value in [*half.state.objective.parameters(), *half.state.average.tensors.values()]:

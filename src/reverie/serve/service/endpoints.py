@@ -33,7 +33,6 @@ from reverie.serve.service.window import (
     Track,
     check_steps,
     read_action,
-    read_frame,
     write_frame,
 )
 
@@ -80,7 +79,7 @@ def read_window(model: ServedModel, window: Window) -> Frames:
     width = model.widths[task]
     actions = [read_action(values, width) for values in window.actions]
     return Frames(
-        frames=np.stack([read_frame(text, window.format, spec) for text in window.frames]),
+        frames=np.stack([model.pictures.read(text, window.format, spec) for text in window.frames]),
         actions=np.array(actions, np.float32).reshape(-1, width),
         starts_episode=window.starts_episode,
         task=task,
@@ -96,7 +95,7 @@ def make_track(model: ServedModel, task: str | None) -> Track:
 def observe(model: ServedModel, track: Track, body: ObserveRequest) -> None:
     """Take the newest frame of a session in."""
     action = None if body.action is None else read_action(body.action, track.width)
-    frame = read_frame(body.frame, body.format, model.world.tokenizer.frame_spec)
+    frame = model.pictures.read(body.frame, body.format, model.world.tokenizer.frame_spec)
     track.add(frame, action)
 
 

@@ -29,7 +29,7 @@ from reverie.hallucination.foresight import look_ahead as dream_ahead
 from reverie.models.api import WorldModel
 from reverie.models.classic.controller import ControllerConfig, act
 from reverie.models.classic.world import ClassicWorld
-from reverie.serve.service.window import Frames
+from reverie.serve.service.window import Frames, PictureMemory
 
 Precision = Literal["int8", "float32"]
 Verdict = Literal["accept", "reject", "unjudged"]
@@ -58,6 +58,7 @@ class ServedModel:
     precision: Precision = "float32"
     float_layers: tuple[str, ...] = ()
     windows: "WindowMemory" = field(default_factory=lambda: WindowMemory())
+    pictures: PictureMemory = field(default_factory=PictureMemory)
 
     @property
     def max_frames(self) -> int:

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,8 @@ from reverie.data.windows import episode_to_batch
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 33
+_LONGEST_TEXT = 2
+"""Characters per byte of a picture; base64 of raw bytes has 4/3."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -106,6 +108,34 @@ class Track:
             starts_episode=self.starts_episode,
             task=self.task,
         )
+
+
+class PictureMemory:
+    """The newest pictures that were decoded: a caller's next window shares all but one with this.
+
+    Bounded by the bytes of the decoded pictures; a text that is much longer than its picture is
+    not kept.
+    """
+
+    def __init__(self, capacity_bytes: int = 8_000_000) -> None:
+        """Begin empty."""
+        self._free = capacity_bytes
+        self._found: OrderedDict[tuple[str, str], UInt8[np.ndarray, "h w 3"]] = OrderedDict()
+
+    def read(self, text: str, kind: str, spec: FrameSpec) -> UInt8[np.ndarray, "h w 3"]:
+        """Decode a posted picture, or remember it; raises what ``read_frame`` raises."""
+        key = (kind, text)
+        frame = self._found.pop(key, None)
+        if frame is None:
+            frame = read_frame(text, kind, spec)
+            if len(text) > _LONGEST_TEXT * frame.nbytes:
+                return frame
+            frame.flags.writeable = False
+            self._free -= frame.nbytes
+        self._found[key] = frame
+        while self._free < 0:
+            self._free += self._found.popitem(last=False)[1].nbytes
+        return frame
 
 
 def read_frame(text: str, kind: str, spec: FrameSpec) -> UInt8[np.ndarray, "h w 3"]:
