@@ -46,9 +46,13 @@ class MuonAdamW(torch.optim.AdamW):
             weight_decay: Of the matrices, per unit of ``lr``.
             momentum: Of the matrices (Nesterov's).
         """
-        group = {"params": list(matrices), "is_matrix": True, "momentum": momentum}
-        groups = [group | {"weight_decay": weight_decay}, *others]
-        super().__init__([g for g in groups if g["params"]], lr=lr, betas=betas, fused=True)
+        group = {
+            "params": list(matrices),
+            "is_matrix": True,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+        }
+        super().__init__([group, *others], lr=lr, betas=betas, fused=True)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -91,17 +95,20 @@ def orthogonal(matrices: Float[Tensor, "b r c"]) -> Float[Tensor, "b r c"]:
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if is_tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    first, third, fifth = _COEFFICIENTS
     square = x @ x.mT
-    identity = torch.eye(square.shape[1], dtype=x.dtype, device=x.device)
-    whole = identity.expand_as(square)
-    for _ in range(_NUM_ITERATIONS):
-        linear = first * identity + third * square
-        factor = torch.baddbmm(linear, square, square, alpha=fifth)
-        whole = factor @ whole
+    whole = factor = _polynomial(square)
+    for _ in range(_NUM_ITERATIONS - 1):
         square = factor @ square @ factor
+        factor = _polynomial(square)
+        whole = factor @ whole
     x = whole @ x
     return x.mT if is_tall else x
+
+
+def _polynomial(square: Float[Tensor, "b r r"]) -> Float[Tensor, "b r r"]:
+    first, third, fifth = _COEFFICIENTS
+    identity = torch.eye(square.shape[1], dtype=square.dtype, device=square.device)
+    return torch.baddbmm(first * identity + third * square, square, square, alpha=fifth)
 
 
 def matrix_weights(module: nn.Module) -> list[Tensor]:

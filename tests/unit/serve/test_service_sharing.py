@@ -15,7 +15,8 @@ from reverie.core.types import FrameSpec
 from reverie.serve.service import inference, window
 from reverie.serve.service.app import ServiceConfig, make_service
 from reverie.serve.service.board import Board
-from reverie.serve.service.inference import ServedModel, WindowMemory
+from reverie.serve.service.inference import ServedModel
+from reverie.serve.service.memory import Newest
 from reverie.serve.service.served import load_served_model
 from tests.support import service
 from tests.support.service import SIDE_PX, grey
@@ -100,7 +101,7 @@ def test_the_model_reads_a_window_once_for_verify_and_act_and_anew_when_it_diffe
             before = num_read
             ask("act", **changes)
             assert num_read == before + 1, changes
-        model.windows._found.clear()
+        model.windows.clear()
         anew = ask("act")
     for answer in (remembered, anew):
         answer.pop("latency_ms")
@@ -109,7 +110,7 @@ def test_the_model_reads_a_window_once_for_verify_and_act_and_anew_when_it_diffe
 
 
 def test_the_memory_of_windows_forgets_the_oldest() -> None:
-    memory = WindowMemory(capacity=2)
+    memory: Newest[bytes, inference.Opened] = Newest(2)
     made: list[bytes] = []
 
     def opened(key: bytes) -> Any:
@@ -156,4 +157,4 @@ def test_a_damaged_picture_is_refused_every_time_and_a_bloated_one_is_not_kept()
             memory.read("?", "png", spec)
     bloated = base64.b64decode(grey(SIDE_PX)) + bytes(6 * SIDE_PX * SIDE_PX)
     memory.read(base64.b64encode(bloated).decode(), "png", spec)
-    assert not memory._found
+    assert len(memory) == 0

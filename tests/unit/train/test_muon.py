@@ -32,7 +32,7 @@ def test_singular_values_become_one_and_singular_vectors_stay(shape: tuple[int, 
     assert off_diagonal.abs().max() < 0.1  # noqa: PLR2004
 
 
-def test_a_direction_a_thousand_times_rarer_moves_as_far() -> None:
+def test_a_direction_a_hundred_times_rarer_moves_as_far() -> None:
     layer = nn.Linear(2, 2, bias=False)
     before = layer.weight.detach().clone()
     layer.weight.grad = torch.diag(torch.tensor([1.0, 1e-2]))
@@ -62,9 +62,7 @@ def test_biases_gains_and_tables_are_stepped_as_by_adamw_alone() -> None:
     before = copy.deepcopy(module)
     make_optimizer(module, MUON).step()
     make_optimizer(other, OptimConfig(lr=0.01, weight_decay=0.0)).step()
-    matrices = {
-        name for name in dict(module.named_parameters()) if name in ("0.weight", "3.weight")
-    }
+    matrices = {"0.weight", "3.weight"}
     for name, value in module.named_parameters():
         assert not torch.equal(value, before.get_parameter(name))
         assert torch.equal(value, other.get_parameter(name)) == (name not in matrices)

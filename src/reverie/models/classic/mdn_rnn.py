@@ -74,8 +74,7 @@ class Mixture:
         each = -0.5 * scaled.square() - self.log_stds - _HALF_LOG_TWO_PI
         if self.logits.shape[-1] == 1:
             return each[..., 0]
-        # By components first: torch walks short last axes fourteen times as slowly.
-        shares = functional.log_softmax(self.logits.movedim(-1, 0), dim=0)
+        shares = functional.log_softmax(self.logits.movedim(-1, 0), dim=0)  # As in _shares.
         return torch.logsumexp(shares + each.movedim(-1, 0), dim=0)
 
     def mean(self) -> Float[Tensor, "... d"]:

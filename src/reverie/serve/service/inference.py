@@ -2,8 +2,7 @@
 
 import hashlib
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,10 +28,13 @@ from reverie.hallucination.foresight import look_ahead as dream_ahead
 from reverie.models.api import WorldModel
 from reverie.models.classic.controller import ControllerConfig, act
 from reverie.models.classic.world import ClassicWorld
+from reverie.serve.service.memory import Newest
 from reverie.serve.service.window import Frames, PictureMemory
 
 Precision = Literal["int8", "float32"]
 Verdict = Literal["accept", "reject", "unjudged"]
+_NUM_WINDOWS = 32
+"""Windows that a worker remembers."""
 _NO_CONTROLLER = (
     "This model has no controller. Name the actions, or serve a model that a recipe such as "
     "'reverie train cartpole-dream' made."
@@ -57,7 +59,8 @@ class ServedModel:
     foresight: ForesightConfig = ForesightConfig()
     precision: Precision = "float32"
     float_layers: tuple[str, ...] = ()
-    windows: "WindowMemory" = field(default_factory=lambda: WindowMemory())
+    windows: "Newest[bytes, Opened]" = field(default_factory=lambda: Newest(_NUM_WINDOWS))
+    """Who has an action verified mostly acts on it next."""
     pictures: PictureMemory = field(default_factory=PictureMemory)
 
     @property
@@ -100,23 +103,6 @@ class Opened:
     """What led from there to the newest frame."""
     real: Float[Tensor, "1 k n d"]
     """Latents of those frames."""
-
-
-class WindowMemory:
-    """The newest windows that were read: who has an action verified mostly acts on it next."""
-
-    def __init__(self, capacity: int = 32) -> None:
-        """Begin empty."""
-        self._capacity = capacity
-        self._found: OrderedDict[bytes, Opened] = OrderedDict()
-
-    def get(self, key: bytes, read: Callable[[], Opened]) -> Opened:
-        """Return what was read under a key, or read it now."""
-        opened = self._found.pop(key, None) or read()
-        self._found[key] = opened
-        while len(self._found) > self._capacity:
-            self._found.popitem(last=False)
-        return opened
 
 
 def open_window(model: ServedModel, frames: Frames, seed: int) -> Opened:

@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from collections import OrderedDict, deque
+import math
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from reverie.core.errors import ShapeError
 from reverie.core.types import Episode, FrameSpec
 from reverie.data.codecs import decode_png, encode_png
 from reverie.data.windows import episode_to_batch
+from reverie.serve.service.memory import Newest
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 33
@@ -119,23 +121,25 @@ class PictureMemory:
 
     def __init__(self, capacity_bytes: int = 8_000_000) -> None:
         """Begin empty."""
-        self._free = capacity_bytes
-        self._found: OrderedDict[tuple[str, str], UInt8[np.ndarray, "h w 3"]] = OrderedDict()
+        self._frames: Newest[tuple[str, str], UInt8[np.ndarray, "h w 3"]] = Newest(
+            capacity_bytes, size=lambda frame: frame.nbytes
+        )
 
     def read(self, text: str, kind: str, spec: FrameSpec) -> UInt8[np.ndarray, "h w 3"]:
         """Decode a posted picture, or remember it; raises what ``read_frame`` raises."""
-        key = (kind, text)
-        frame = self._found.pop(key, None)
-        if frame is None:
+
+        def decode() -> UInt8[np.ndarray, "h w 3"]:
             frame = read_frame(text, kind, spec)
-            if len(text) > _LONGEST_TEXT * frame.nbytes:
-                return frame
             frame.flags.writeable = False
-            self._free -= frame.nbytes
-        self._found[key] = frame
-        while self._free < 0:
-            self._free += self._found.popitem(last=False)[1].nbytes
-        return frame
+            return frame
+
+        if len(text) > _LONGEST_TEXT * math.prod(spec.shape):
+            return decode()
+        return self._frames.get((kind, text), decode)
+
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        return len(self._frames)
 
 
 def read_frame(text: str, kind: str, spec: FrameSpec) -> UInt8[np.ndarray, "h w 3"]:
