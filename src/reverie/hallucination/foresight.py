@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reverie.core.errors import ConfigError
-from reverie.hallucination.predictors import dispersion, flow_instability, root_mean_square
-from reverie.models.api import StepContext, WorldModel
+from reverie.hallucination.predictors import dispersion, root_mean_square, trace_instability
+from reverie.models.api import WorldModel
 
 READINGS = ("surprise", "u_r", "u_f", "u_s")
 """What ``judge_past`` and ``look_ahead`` read, the larger the less trustworthy."""
@@ -95,17 +95,16 @@ def look_ahead(
     num_rows, samples = state.num_rows, config.num_samples
     current: Any = state.fork(samples)
     lanes: dict[str, list[Tensor]] = {
-        name: [] for name in ("rewards", "continues", "actions", "u_f", "latents")
+        name: [] for name in ("rewards", "continues", "actions", "traces", "latents")
     }
     for step in range(config.horizon):
-        before, action = current, choose(current, step)
+        action = choose(current, step)
         noise = world.draw_noise(num_rows * samples, rng)
-        current, prediction = world.step(before, action, noise)
-        seen = StepContext(before=before, action=action, prediction=prediction, after=current)
+        current, prediction = world.step(current, action, noise)
         lanes["rewards"].append(prediction.reward)
         lanes["continues"].append(prediction.continues)
         lanes["actions"].append(action)
-        lanes["u_f"].append(flow_instability(world, seen))
+        lanes["traces"].append(prediction.trace)
         lanes["latents"].append(prediction.latent)
     joined = {
         name: rearrange(values, "h (b s) ... -> s b h ...", s=samples)
@@ -113,14 +112,17 @@ def look_ahead(
     }
     latents = joined["latents"][0]
     apart = dispersion(rearrange(joined["latents"], "s b h n d -> (b h) s n d"))
+    restless = trace_instability(rearrange(joined["traces"], "s b h k n d -> (s b h) k n d"))
+    scale = world.latent_spec.scale
     return Foresight(
         rewards=joined["rewards"].mean(dim=0),
         continues=joined["continues"].mean(dim=0),
         actions=joined["actions"][0],
         readings={
             "u_r": _round_trip(world, latents),
-            "u_f": joined["u_f"].mean(dim=0),
-            "u_s": rearrange(apart, "(b h) -> b h", b=num_rows) * world.latent_spec.scale,
+            "u_f": rearrange(restless, "(s b h) -> s b h", s=samples, b=num_rows).mean(dim=0)
+            * scale,
+            "u_s": rearrange(apart, "(b h) -> b h", b=num_rows) * scale,
         },
         latents=latents,
     )

@@ -40,13 +40,17 @@ def flow_instability(world: WorldModel, context: StepContext) -> Float[Tensor, "
 
     NaN where a dream takes a single substep.
     """
-    trace = context.prediction.trace
+    return trace_instability(context.prediction.trace) * world.latent_spec.scale
+
+
+def trace_instability(trace: Float[Tensor, "b k n d"]) -> Float[Tensor, " b"]:
+    """Return ``flow_instability`` of traces alone, in model units."""
     num_substeps = trace.shape[1]
     if num_substeps < 2:
         return torch.full_like(trace[:, 0, 0, 0], torch.nan)
     moves = (trace[:, 1:] - trace[:, :-1]).flatten(2).square().mean(dim=2).sqrt()
     # moves[:, i - 1] is the move of substep i; the last half of them counts.
-    return moves[:, (num_substeps - 1) // 2 :].mean(dim=1) * world.latent_spec.scale
+    return moves[:, (num_substeps - 1) // 2 :].mean(dim=1)
 
 
 def motion(world: WorldModel, context: StepContext) -> Float[Tensor, " b"]:

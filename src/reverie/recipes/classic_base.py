@@ -89,6 +89,10 @@ class ClassicRunConfig:
     seed: int = 0
     data: CollectOrder
     """What the first round learns from."""
+    mirror: tuple[float, ...] = added(())
+    """Where the task looks the same in a mirror: the sign that each lane of the action takes there,
+    such as -1 for steering. V and M then see each episode a second time, turned left to right.
+    () turns nothing."""
     vae: VaeConfig
     vae_training: VaeTrainingConfig
     vae_refresh: VaeTrainingConfig
@@ -180,4 +184,9 @@ def check_classic_run(config: ClassicRunConfig) -> None:
         raise ConfigError(
             f"'{config.data.tasks[0]}' takes {native} lanes, M reads {config.rnn.action_width} "
             f"and C gives {config.controller.num_outputs}. Set all three alike."
+        )
+    if config.mirror and len(config.mirror) != native:
+        raise ConfigError(
+            f"'{config.data.tasks[0]}' takes {native} lanes, and mirror has the signs of "
+            f"{len(config.mirror)}. Give one sign per lane, or () to turn nothing."
         )

@@ -101,7 +101,7 @@ class RoundFacts:
         return RoundFacts(
             index=index,
             horizon=horizon,
-            num_frames=stream.num_frames,
+            num_frames=stream.num_real_frames,
             looks=tuple(line for line in lines if "real_return" in line),
             grounded_steps=int(sum(float(line.get("ground_steps", 0.0)) for line in lines)),
         )

@@ -61,7 +61,7 @@ def finish_run(
         "real_return": to_dict(score),
         "real_returns": returns,
         "real_steps": {
-            "learned_from": stream.num_frames - int(stream.lanes.is_first.sum()),
+            "learned_from": stream.num_real_steps,
             "looks": int(sum(float(x["real_steps"]) for facts in rounds for x in facts.looks)),
             "confirmation": confirmed_steps(places),
             "final_score": sum(len(episode.rewards) for episode in played),

@@ -142,7 +142,7 @@ def _learn_world(
 ) -> LatentStream:
     """Let V (in early rounds) and M learn from everything collected so far."""
     store = EpisodeStore.open(places.data)
-    data = episodes_until(store, index)
+    data = episodes_until(store, index, mirror=config.mirror)
     if index <= config.rounds.vae_rounds:
         world.vae.requires_grad_(True)
         train_vae(
@@ -188,21 +188,22 @@ def _learn_to_act(
         world=look.world,
         controller=config.controller,
         store=(store := EpisodeStore.open(places.data)),
-        data=episodes_until(store, index),
+        data=episodes_until(store, index, mirror=config.mirror),
         envs=look.envs,
     )
     real = RealPlay(check=look, ground=ground)
     return train_controller(*given, settings, folder=folder, around=around, real=real)
 
 
-def episodes_until(store: EpisodeStore, index: int) -> Round:
+def episodes_until(store: EpisodeStore, index: int, *, mirror: tuple[float, ...] = ()) -> Round:
     """List the episodes that round ``index`` learns from: its own, and all before it."""
     by_round = [
         (_round_of(entry.id), entry.id) for entry in store.index if _round_of(entry.id) <= index
     ]
     by_round.sort()
     newest = sum(1 for number, _ in by_round if number == index) if index else 0
-    return Round(episode_ids=tuple(name for _, name in by_round), num_newest=newest)
+    names = tuple(name for _, name in by_round)
+    return Round(episode_ids=names, num_newest=newest, mirror=mirror)
 
 
 def _collect_round(
@@ -293,13 +294,15 @@ def _round_of(episode_id: str) -> int:
 def _folder(config: ClassicRunConfig, path: Path, index: int) -> PhaseFolder:
     """Name the settings that a part depends on: others may change when a run goes on."""
     whole = to_dict(config)
-    names = ["seed", "data", "vae", "vae_training"]
+    names = ["seed", "data", "mirror", "vae", "vae_training"]
     if path.name != "vae":
         names += ["rnn", "rnn_training", "dream"]
     if index or path.name == "controller":
         names += ["vae_refresh", "rnn", "rnn_training", "rnn_refresh", "dream", "controller"]
         names += ["search", "student", "rounds"]
-    return PhaseFolder(path=path, config={name: whole[name] for name in dict.fromkeys(names)})
+    return PhaseFolder(
+        path=path, config={name: whole[name] for name in dict.fromkeys(names) if name in whole}
+    )
 
 
 RUNNER = (check_classic_run, run_classic)

@@ -1,8 +1,7 @@
 """V and M of the classic family, trained by the one loop: V on frames, M on latents."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +94,9 @@ class Round:
     episode_ids: tuple[str, ...]
     num_newest: int = 0
     """How many of them, at the end, the newest round collected; 0 makes no difference."""
+    mirror: tuple[float, ...] = ()
+    """Where the task looks the same in a mirror: the sign that each lane of the action takes there.
+    Every episode is then learned from a second time, turned left to right. () turns nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -106,6 +108,8 @@ class LatentStream:
     """One row; its frames are None."""
     newest_from: int
     """Index of the first frame of the newest round."""
+    copies: int = 1
+    """How often each real frame is in here: 2 with its mirror image."""
 
     def cut(self, starts: Sequence[int], length: int) -> LatentWindows:
         """Take windows; episodes may follow each other inside one."""
@@ -122,8 +126,18 @@ class LatentStream:
 
     @property
     def num_frames(self) -> int:
-        """Frames of all episodes."""
+        """Frames of all episodes, mirror images included."""
         return self.posteriors.shape[0]
+
+    @property
+    def num_real_frames(self) -> int:
+        """Frames that the simulator showed."""
+        return self.num_frames // self.copies
+
+    @property
+    def num_real_steps(self) -> int:
+        """Steps that the simulator took: a frame fewer for every episode."""
+        return self.num_real_frames - int(self.lanes.is_first.sum()) // self.copies
 
 
 def train_vae(
@@ -180,6 +194,12 @@ def prepare_vae(
             _read_stack(cache, data.episode_ids[episode], frame, vae.config.num_stacked)
             for episode, frame in _draw_frames(rng, lengths, count, shares)
         ]
+        if data.mirror:
+            turned = rng.random(count) < 0.5
+            stacks = [
+                np.flip(stack, axis=-1) if turn else stack
+                for stack, turn in zip(stacks, turned, strict=True)
+            ]
         return torch.from_numpy(np.stack(stacks)).to(ranks.device)
 
     def next_batch() -> Tensor:
@@ -210,24 +230,38 @@ def read_stream(
 ) -> LatentStream:
     """Encode every frame once (kept on disk under V's hash) and join the episodes.
 
+    With ``data.mirror`` each episode is followed by its mirror image.
+
     Raises:
-        ConfigError: There are no episodes.
+        ConfigError: There are no episodes, or the mirror has another width than the actions.
     """
     if not data.episode_ids:
         raise ConfigError("M needs at least one episode, and the store has none. Collect some.")
-    key = weights_hash(vae)
-    cache = _posteriors(vae, store, around.folder / "posteriors" / key[:16], key, around)
+    if data.mirror and len(data.mirror) != action_width:
+        raise ConfigError(
+            f"A mirror needs one sign per lane of the action: {action_width}, got {data.mirror}."
+        )
+    caches = [_posteriors(vae, store, around, mirrored=False)]
+    signs = [torch.ones(action_width)]
+    if data.mirror:
+        caches.append(_posteriors(vae, store, around, mirrored=True))
+        signs.append(torch.tensor(data.mirror))
     pieces: list[Tensor] = []
     lanes: list[Batch] = []
     for name in data.episode_ids:
         length = store.entry(name).num_frames
-        pieces.append(cache.read(WindowRef(name, 0, length)))
         window = store.read_window(name, 0, length, with_frames=False)
-        lanes.append(to_batch([window], action_width=action_width))
-    num_old = len(pieces) - data.num_newest
+        batch = to_batch([window], action_width=action_width)
+        for cache, sign in zip(caches, signs, strict=True):
+            pieces.append(cache.read(WindowRef(name, 0, length)))
+            lanes.append(replace(batch, prev_actions=batch.prev_actions * sign))
+    num_old = len(pieces) - data.num_newest * len(caches)
     newest_from = sum(len(piece) for piece in pieces[:num_old]) if data.num_newest else 0
     return LatentStream(
-        posteriors=torch.cat(pieces), lanes=_join_lanes(lanes), newest_from=newest_from
+        posteriors=torch.cat(pieces),
+        lanes=_join_lanes(lanes),
+        newest_from=newest_from,
+        copies=len(caches),
     )
 
 
@@ -327,11 +361,18 @@ def _average_decay(fit: FitConfig) -> float:
 
 
 def _posteriors(
-    vae: Vae, store: EpisodeStore, path: Path, key: str, around: Surroundings
+    vae: Vae, store: EpisodeStore, around: Surroundings, *, mirrored: bool
 ) -> LatentCache:
     device = next(vae.parameters()).device
+    key = weights_hash(vae)
+    name = key[:16]
+    if mirrored:
+        key, name = f"{key}-mirrored", f"{name}-mirrored"
+    path = around.folder / "posteriors" / name
 
     def encode(frames: UInt8[np.ndarray, "t h w 3"]) -> Tensor:
+        if mirrored:
+            frames = np.flip(frames, axis=2).copy()
         pieces, state = [], None
         for chunk in torch.from_numpy(frames)[None].split(_ENCODE_CHUNK, dim=1):
             mean, log_variance, state = vae.encode_posterior(chunk.to(device), state)

@@ -286,6 +286,62 @@ def test_more_requests_than_may_wait_are_told_to_come_back() -> None:
     assert asyncio.run(ask()) == 2
 
 
+def test_short_calls_pass_before_long_ones_and_else_all_keep_their_order() -> None:
+    gate, served = threading.Event(), list[str]()
+
+    async def ask() -> None:
+        turnstile = Turnstile(max_waiting=9)
+        running = asyncio.create_task(turnstile.run(gate.wait))
+        names = ["long 1", "long 2", "short 1", "long 3", "short 2"]
+        waiting = [
+            asyncio.create_task(
+                turnstile.run(lambda name=name: served.append(name), is_short="short" in name)
+            )
+            for name in names
+        ]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(running, *waiting)
+
+    asyncio.run(ask())
+    assert served == ["short 1", "short 2", "long 1", "long 2", "long 3"]
+
+
+def test_closing_answers_the_running_call_and_lets_nobody_wait_for_ever() -> None:
+    gate = threading.Event()
+
+    async def ask() -> None:
+        turnstile = Turnstile(max_waiting=9)
+        running = asyncio.create_task(turnstile.run(gate.wait))
+        waiting = asyncio.create_task(turnstile.run(lambda: 1))
+        await asyncio.sleep(0.05)
+        threading.Timer(0.1, gate.set).start()
+        await asyncio.to_thread(turnstile.close)
+        assert await running
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(asyncio.wait_for(ask(), timeout=20))
+
+
+def test_errors_and_cancelled_callers_leave_the_turnstile_open() -> None:
+    gate = threading.Event()
+
+    async def ask() -> int:
+        turnstile = Turnstile(max_waiting=9)
+        running = asyncio.create_task(turnstile.run(gate.wait))
+        gone = asyncio.create_task(turnstile.run(lambda: 1 / 0))
+        await asyncio.sleep(0)
+        gone.cancel()
+        gate.set()
+        await running
+        with pytest.raises(ZeroDivisionError):
+            await turnstile.run(lambda: 1 / 0)
+        return await turnstile.run(lambda: 2)
+
+    assert asyncio.run(ask()) == 2
+
+
 def test_metrics_count_requests_and_verdicts_and_know_only_paths_of_ours(
     open_client: Any, classic: ServedModel
 ) -> None:

@@ -5,9 +5,10 @@ import contextlib
 import json
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -94,7 +95,11 @@ class ServiceConfig:
 
 
 class Turnstile:
-    """One thread that owns the model, and a bounded queue before it; never on the event loop."""
+    """One thread that owns the model, and a bounded queue before it; never on the event loop.
+
+    Short calls pass before long ones: who asks for an action waits for one check at most, and not
+    for those of all others.
+    """
 
     def __init__(self, max_waiting: int, board: Board | None = None) -> None:
         """Open it.
@@ -105,9 +110,15 @@ class Turnstile:
         """
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._max_waiting, self._num_waiting, self._board = max_waiting, 0, board
+        self._short: deque[_Turn] = deque()
+        self._long: deque[_Turn] = deque()
 
-    async def run(self, call: Callable[[], T]) -> T:
+    async def run(self, call: Callable[[], T], *, is_short: bool = False) -> T:
         """Run a call when its turn comes.
+
+        Args:
+            call: What to run.
+            is_short: Whether it takes so little time that nobody minds to let it pass.
 
         Raises:
             BusyError: Too many wait already.
@@ -119,9 +130,25 @@ class Turnstile:
             )
         self._change(+1)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, _infer, call)
+            turn = _Turn(call=call)
+            (self._short if is_short else self._long).append(turn)
+            # As many turns as calls; which call a turn takes is decided when it begins.
+            self._pool.submit(self._serve_next)
+            return await asyncio.wrap_future(turn.answer)
         finally:
             self._change(-1)
+
+    def _serve_next(self) -> None:
+        turn = self._short.popleft() if self._short else self._long.popleft()
+        # Whoever does not wait any more gets no answer.
+        if not turn.answer.set_running_or_notify_cancel():
+            return
+        try:
+            answer = _infer(turn.call)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
+            turn.answer.set_exception(error)
+        else:
+            turn.answer.set_result(answer)
 
     def _change(self, number: int) -> None:
         self._num_waiting += number
@@ -131,6 +158,14 @@ class Turnstile:
     def close(self) -> None:
         """Let the call that runs end, and drop those that wait."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        for turn in (*self._short, *self._long):
+            turn.answer.cancel()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Turn:
+    call: Callable[[], Any]
+    answer: "Future[Any]" = field(default_factory=Future)
 
 
 def _infer(call: Callable[[], T]) -> T:
@@ -339,7 +374,9 @@ def _add_model(app: FastAPI, desk: Desk) -> None:
         body: Annotated[ActRequest, Body(openapi_examples=examples["act"])],
     ) -> ActResponse:
         frames = endpoints.read_source(model, desk.sessions, body)
-        answer = await run(lambda: endpoints.decide(model, frames, body))
+        # Without a check it is a product of two small matrices; a model that cannot act reads on.
+        is_short = model.controller is not None and not body.verify
+        answer = await run(lambda: endpoints.decide(model, frames, body), is_short=is_short)
         if answer.verification is not None:
             desk.meters.judged(answer.verification.verdict)
         return answer

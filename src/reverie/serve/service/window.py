@@ -127,19 +127,20 @@ class PictureMemory:
 
     def read(self, text: str, kind: str, spec: FrameSpec) -> UInt8[np.ndarray, "h w 3"]:
         """Decode a posted picture, or remember it; raises what ``read_frame`` raises."""
-
-        def decode() -> UInt8[np.ndarray, "h w 3"]:
-            frame = read_frame(text, kind, spec)
-            frame.flags.writeable = False
-            return frame
-
+        # No annotated function in here: building its types took longer than remembering a picture.
         if len(text) > _LONGEST_TEXT * math.prod(spec.shape):
-            return decode()
-        return self._frames.get((kind, text), decode)
+            return _read_frozen(text, kind, spec)
+        return self._frames.get((kind, text), lambda: _read_frozen(text, kind, spec))
 
     def __len__(self) -> int:
         """Return how many are kept."""
         return len(self._frames)
+
+
+def _read_frozen(text: str, kind: str, spec: FrameSpec) -> UInt8[np.ndarray, "h w 3"]:
+    frame = read_frame(text, kind, spec)
+    frame.flags.writeable = False
+    return frame
 
 
 def read_frame(text: str, kind: str, spec: FrameSpec) -> UInt8[np.ndarray, "h w 3"]:
