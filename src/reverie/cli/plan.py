@@ -121,19 +121,24 @@ def _run_with_bar(
 
 
 def _print(console: Console, numbers: dict[str, Any]) -> None:
-    table = Table("task", "planned", "random", "difference", "95 % interval", box=box.SIMPLE_HEAD)
+    heads = ("task", "by", "planned", "random", "difference", "95 % interval")
+    table = Table(*heads, box=box.SIMPLE_HEAD)
     for task, found in numbers["tasks"].items():
-        difference = found["difference"]
-        colour = "green" if found["beats_random"] else "red"
-        table.add_row(
-            task,
-            f"{found['planner']['mean']:.3f}",
-            f"{found['random']['mean']:.3f}",
-            f"[{colour}]{difference['mean']:+.3f}[/]",
-            f"[{difference['low']:+.3f}, {difference['high']:+.3f}]".replace("[", "\\["),
-        )
+        for name, values, digits in (("score", found, 3), ("return", found["returns"], 1)):
+            difference = values["difference"]
+            colour = "green" if values["beats_random"] else "red"
+            low, high = difference["low"], difference["high"]
+            table.add_row(
+                task if name == "score" else "",
+                name,
+                f"{values['planner']['mean']:.{digits}f}",
+                f"{values['random']['mean']:.{digits}f}",
+                f"[{colour}]{difference['mean']:+.{digits}f}[/]",
+                f"\\[{low:+.{digits}f}, {high:+.{digits}f}]",
+            )
     console.print(table)
     console.print(
-        f"Better than random, with an interval that excludes zero: "
-        f"{numbers['num_beats_random']} of {numbers['num_tasks']} tasks."
+        f"Better than random, with an interval that excludes zero: by score "
+        f"{numbers['num_beats_random']} of {numbers['num_tasks']} tasks, by return "
+        f"{numbers['num_beats_random_by_return']}."
     )

@@ -301,25 +301,27 @@ class _Recorder:
 
 
 def summarise(episodes: Sequence[PlannedEpisode], *, seed: int) -> dict[str, Any]:
-    """Return scores of both policies per task and their difference, paired by start.
+    """Return scores and returns of both policies per task and their differences, paired by start.
 
-    Intervals are 95 % percentile bootstrap over episodes.
+    A score may see the last step alone, such as whether a goal is reached then; the return, the sum
+    of all rewards, sees every step. Intervals are 95 % percentile bootstrap over episodes.
     """
     tasks: dict[str, Any] = {}
     for task in dict.fromkeys(episode.task for episode in episodes):
-        scores = {
-            name: np.array([e.score for e in episodes if (e.task, e.policy) == (task, name)])
+        played = {
+            name: [e for e in episodes if (e.task, e.policy) == (task, name)]
             for name in (PLANNER, BASELINE)
         }
         rng = np.random.default_rng(child_seed(seed, "bootstrap", task))
-        difference = scores[PLANNER] - scores[BASELINE]
-        low, high = bootstrap_mean(difference, rng=rng)
-        planned = [e for e in episodes if (e.task, e.policy) == (task, PLANNER)]
+        scores = {name: np.array([e.score for e in found]) for name, found in played.items()}
+        returns = {
+            name: np.array([e.total_reward for e in found]) for name, found in played.items()
+        }
+        planned = played[PLANNER]
         tasks[task] = {
-            "num_episodes": len(difference),
-            **{name: _spread(values, rng) for name, values in scores.items()},
-            "difference": {"mean": float(difference.mean()), "low": low, "high": high},
-            "beats_random": bool(low > 0),
+            "num_episodes": len(planned),
+            **_compare(scores, rng),
+            "returns": _compare(returns, rng),
             "success_last": float(np.mean([e.success_last for e in planned])),
             "success_any": float(np.mean([e.success_any for e in planned])),
             "counts": {
@@ -327,8 +329,25 @@ def summarise(episodes: Sequence[PlannedEpisode], *, seed: int) -> dict[str, Any
                 for name in planned[0].counts
             },
         }
-    beaten = [task for task, numbers in tasks.items() if numbers["beats_random"]]
-    return {"tasks": tasks, "num_tasks": len(tasks), "num_beats_random": len(beaten)}
+    return {
+        "tasks": tasks,
+        "num_tasks": len(tasks),
+        "num_beats_random": sum(found["beats_random"] for found in tasks.values()),
+        "num_beats_random_by_return": sum(
+            found["returns"]["beats_random"] for found in tasks.values()
+        ),
+    }
+
+
+def _compare(values: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, Any]:
+    """Describe both policies, and how much more the planner gets from the same start."""
+    difference = values[PLANNER] - values[BASELINE]
+    low, high = bootstrap_mean(difference, rng=rng)
+    return {
+        **{name: _spread(values[name], rng) for name in (PLANNER, BASELINE)},
+        "difference": {"mean": float(difference.mean()), "low": low, "high": high},
+        "beats_random": bool(low > 0),
+    }
 
 
 def _spread(scores: np.ndarray, rng: np.random.Generator) -> dict[str, float]:

@@ -89,14 +89,16 @@ def test_flow_substeps_are_changed_for_a_while_only() -> None:
         pass
 
 
-def made(policy: str, index: int, score: float) -> PlannedEpisode:
+def made(
+    policy: str, index: int, score: float, total_reward: float | None = None
+) -> PlannedEpisode:
     return PlannedEpisode(
         task="toy-paint",
         policy=policy,
         index=index,
         seed=index,
         score=score,
-        total_reward=score,
+        total_reward=score if total_reward is None else total_reward,
         num_steps=1,
         success_last=False,
         success_any=index == 0,
@@ -114,6 +116,16 @@ def test_scores_are_paired_by_start_and_a_difference_must_exclude_zero() -> None
     assert found["beats_random"] and found["success_any"] == 0.25
     mixed = [made("planner", i, s + (0.3 if i % 2 else -0.2)) for i, s in enumerate(base)]
     assert not summarise(episodes + mixed, seed=0)["tasks"]["toy-paint"]["beats_random"]
+
+
+def test_returns_are_told_beside_scores_that_see_the_last_step_alone() -> None:
+    random = [made("random", index, 0.0, 20.0 + index) for index in range(4)]
+    planned = [made("planner", index, 0.0, 30.0 + index) for index in range(4)]
+    numbers = summarise(random + planned, seed=0)
+    found = numbers["tasks"]["toy-paint"]
+    assert not found["beats_random"] and found["returns"]["beats_random"]
+    assert found["returns"]["difference"] == pytest.approx({"mean": 10, "low": 10, "high": 10})
+    assert (numbers["num_beats_random"], numbers["num_beats_random_by_return"]) == (0, 1)
 
 
 @pytest.mark.long
