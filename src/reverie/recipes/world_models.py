@@ -115,6 +115,8 @@ def takecover_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
         vae_training=training,
         vae_refresh=training,
         rnn=replace(config.rnn, has_linear_step=True),
+        rnn_training=_faster(config.rnn_training),
+        rnn_refresh=_faster(config.rnn_refresh),
         controller=replace(config.controller, has_bias=True),
         search=replace(config.search, generations=60, check_every=20),
     )
@@ -191,11 +193,7 @@ def _smaller(
     )
     rnn_training = replace(_rnn_training(steps=2500, window=100), batch_size=32)
     vae_training = _vae_training(steps=2500)
-    vae_training = replace(
-        vae_training,
-        optim=replace(vae_training.optim, lr=4e-3, matrices="muon"),
-        batch_size=64,
-    )
+    vae_training = replace(vae_training, optim=_by_muon(vae_training.optim, lr=4e-3), batch_size=64)
     return replace(
         config,
         recipe=recipe,
@@ -211,6 +209,14 @@ def _smaller(
         rounds=replace(rounds, noisy_share=0.2, shaken_share=0.4),
         score=replace(config.score, drift_starts=100),
     )
+
+
+def _faster(training: RnnTrainingConfig) -> RnnTrainingConfig:
+    return replace(training, optim=_by_muon(training.optim, lr=3e-3))
+
+
+def _by_muon(optim: OptimConfig, *, lr: float) -> OptimConfig:
+    return replace(optim, lr=lr, matrices="muon")
 
 
 def _debug(config: ClassicRunConfig) -> ClassicRunConfig:
