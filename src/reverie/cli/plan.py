@@ -121,8 +121,10 @@ def _run_with_bar(
 
 
 def _print(console: Console, numbers: dict[str, Any]) -> None:
-    heads = ("task", "by", "planned", "random", "difference", "95 % interval")
-    table = Table(*heads, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    for head in ("by", "planned", "random", "more", "95 % interval"):
+        table.add_column(head)
     for task, found in numbers["tasks"].items():
         for name, values, digits in (("score", found, 3), ("return", found["returns"], 1)):
             difference = values["difference"]

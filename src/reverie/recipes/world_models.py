@@ -93,7 +93,7 @@ def takecover_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
     and leaves out every fireball.
     """
     rounds = RoundsConfig(
-        horizons=(400, 700, 1000, 1500),
+        horizons=(400, 700, 1000),
         episodes_per_round=40,
         max_collect_steps=1500,
         max_look_steps=2100,

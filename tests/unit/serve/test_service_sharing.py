@@ -14,7 +14,7 @@ from reverie.core.errors import ShapeError
 from reverie.core.types import FrameSpec
 from reverie.serve.service import inference, window
 from reverie.serve.service.app import ServiceConfig, make_service
-from reverie.serve.service.board import Board
+from reverie.serve.service.board import Board, count_workers
 from reverie.serve.service.inference import ServedModel
 from reverie.serve.service.memory import Newest
 from reverie.serve.service.served import load_served_model
@@ -51,6 +51,14 @@ def test_only_a_living_worker_with_fewer_waiting_outdoes_this_one(tmp_path: Path
         board.show(number)
         seen.append(board.is_outdone())
     assert seen == [False, False, True]
+
+
+def test_only_living_workers_are_counted_as_serving(tmp_path: Path) -> None:
+    assert count_workers(tmp_path) == 0
+    put_up(tmp_path, NOBODY, 0)
+    Board(tmp_path)
+    put_up(tmp_path, os.getppid(), 0)
+    assert count_workers(tmp_path) == 2
 
 
 def test_a_busier_worker_closes_the_connection_after_its_answer(

@@ -56,6 +56,11 @@ class Board:
                 self._others.append(_map(path, is_new=False))
 
 
+def count_workers(folder: Path) -> int:
+    """Count the living workers that have put up a number: those that serve."""
+    return sum(_is_alive(int(path.stem)) for path in folder.glob(f"*{_SUFFIX}"))
+
+
 def _map(path: Path, *, is_new: bool) -> mmap.mmap:
     if is_new:
         path.write_bytes(bytes(_BYTES))

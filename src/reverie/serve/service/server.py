@@ -19,7 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from reverie.serve.server import bind, page_url, wait_until_started
 from reverie.serve.service.app import ServiceConfig, make_service
-from reverie.serve.service.board import Board
+from reverie.serve.service.board import Board, count_workers
 from reverie.serve.service.meters import SHARED_FOLDER
 from reverie.serve.service.served import AskedPrecision, load_served_model
 
@@ -103,8 +103,9 @@ def _serve_there(
         os.environ[SHARED_FOLDER] = folder
         try:
             supervisor = Multiprocess(settings, sockets=[listener])
+            are_up = partial(_are_up, Path(folder), order.config.num_workers)
             announcer = threading.Thread(
-                target=_announce_there, args=(supervisor, url, ready), daemon=True
+                target=_announce_there, args=(supervisor, url, are_up, ready), daemon=True
             )
             announcer.start()
             supervisor.run()
@@ -129,9 +130,17 @@ def _announce(server: uvicorn.Server, ready: Callable[[], None]) -> None:
         ready()
 
 
-def _announce_there(supervisor: Multiprocess, url: str, ready: Callable[[], None]) -> None:
-    """Wait until the first worker answers."""
+def _are_up(folder: Path, num_workers: int) -> bool:
+    return count_workers(folder) >= num_workers
+
+
+def _announce_there(
+    supervisor: Multiprocess, url: str, are_up: Callable[[], bool], ready: Callable[[], None]
+) -> None:
+    """Wait until all workers serve: the first alone would be slow while the others load."""
     while not supervisor.should_exit.wait(0.1):
+        if not are_up():
+            continue
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}health", timeout=5):
             ready()
             return
