@@ -95,7 +95,7 @@ def look_ahead(
     num_rows, samples = state.num_rows, config.num_samples
     current: Any = state.fork(samples)
     lanes: dict[str, list[Tensor]] = {
-        name: [] for name in ("rewards", "continues", "actions", "traces", "latents")
+        name: [] for name in ("rewards", "continues", "actions", "u_f", "latents")
     }
     for step in range(config.horizon):
         action = choose(current, step)
@@ -104,7 +104,7 @@ def look_ahead(
         lanes["rewards"].append(prediction.reward)
         lanes["continues"].append(prediction.continues)
         lanes["actions"].append(action)
-        lanes["traces"].append(prediction.trace)
+        lanes["u_f"].append(trace_instability(prediction.trace))
         lanes["latents"].append(prediction.latent)
     joined = {
         name: rearrange(values, "h (b s) ... -> s b h ...", s=samples)
@@ -112,7 +112,6 @@ def look_ahead(
     }
     latents = joined["latents"][0]
     apart = dispersion(rearrange(joined["latents"], "s b h n d -> (b h) s n d"))
-    restless = trace_instability(rearrange(joined["traces"], "s b h k n d -> (s b h) k n d"))
     scale = world.latent_spec.scale
     return Foresight(
         rewards=joined["rewards"].mean(dim=0),
@@ -120,8 +119,7 @@ def look_ahead(
         actions=joined["actions"][0],
         readings={
             "u_r": _round_trip(world, latents),
-            "u_f": rearrange(restless, "(s b h) -> s b h", s=samples, b=num_rows).mean(dim=0)
-            * scale,
+            "u_f": joined["u_f"].mean(dim=0) * scale,
             "u_s": rearrange(apart, "(b h) -> b h", b=num_rows) * scale,
         },
         latents=latents,

@@ -86,7 +86,7 @@ def carracing(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
 
 
 def takecover_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
-    """TakeCover seen close, with smaller networks and a thirtieth of the paper's frames.
+    """TakeCover seen close, with smaller networks and a fifteenth of the paper's episodes.
 
     Run with ``reverie train takecover-laptop``: an hour or more of one core. V sees the rows of the
     horizon alone, and what it misses altogether counts most: in the whole picture it paints walls
@@ -123,11 +123,11 @@ def takecover_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
 
 
 def carracing_laptop(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
-    """CarRacing with smaller networks and a tenth of the paper's frames, for two CPU cores.
+    """CarRacing with smaller networks and a hundredth of the paper's episodes.
 
-    Run with ``reverie train carracing-laptop``: about an hour on one core. Unlike the paper's, most
-    of the first episodes are driven by a script with mistakes, so that the dream knows the road:
-    random pedals brake as much as they accelerate, and never leave the first bend behind.
+    Run with ``reverie train carracing-laptop``: about two hours of one core. Unlike the paper's,
+    most of the first episodes are driven by a script with mistakes, so that the dream knows the
+    road: random pedals brake as much as they accelerate, and never leave the first bend behind.
     """
     rounds = RoundsConfig(
         horizons=(150, 250, 400),

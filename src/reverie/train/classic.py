@@ -241,10 +241,11 @@ def read_stream(
         raise ConfigError(
             f"A mirror needs one sign per lane of the action: {action_width}, got {data.mirror}."
         )
-    caches = [_posteriors(vae, store, around, mirrored=False)]
+    key = weights_hash(vae)
+    caches = [_posteriors(vae, store, around, key, mirrored=False)]
     signs = [torch.ones(action_width)]
     if data.mirror:
-        caches.append(_posteriors(vae, store, around, mirrored=True))
+        caches.append(_posteriors(vae, store, around, key, mirrored=True))
         signs.append(torch.tensor(data.mirror))
     pieces: list[Tensor] = []
     lanes: list[Batch] = []
@@ -361,10 +362,9 @@ def _average_decay(fit: FitConfig) -> float:
 
 
 def _posteriors(
-    vae: Vae, store: EpisodeStore, around: Surroundings, *, mirrored: bool
+    vae: Vae, store: EpisodeStore, around: Surroundings, key: str, *, mirrored: bool
 ) -> LatentCache:
     device = next(vae.parameters()).device
-    key = weights_hash(vae)
     name = key[:16]
     if mirrored:
         key, name = f"{key}-mirrored", f"{name}-mirrored"

@@ -48,8 +48,8 @@ class Board:
         for other in self._others:
             other.close()
         self._others = []
-        for path in self._folder.glob(f"*{_SUFFIX}"):
-            if path.name == self._own_name or not _is_alive(int(path.stem)):
+        for path in _living(self._folder):
+            if path.name == self._own_name:
                 continue
             # One that ends just now is not there any more.
             with contextlib.suppress(OSError, ValueError):
@@ -58,7 +58,11 @@ class Board:
 
 def count_workers(folder: Path) -> int:
     """Count the living workers that have put up a number: those that serve."""
-    return sum(_is_alive(int(path.stem)) for path in folder.glob(f"*{_SUFFIX}"))
+    return len(_living(folder))
+
+
+def _living(folder: Path) -> list[Path]:
+    return [path for path in folder.glob(f"*{_SUFFIX}") if _is_alive(int(path.stem))]
 
 
 def _map(path: Path, *, is_new: bool) -> mmap.mmap:

@@ -103,9 +103,10 @@ def _serve_there(
         os.environ[SHARED_FOLDER] = folder
         try:
             supervisor = Multiprocess(settings, sockets=[listener])
-            are_up = partial(_are_up, Path(folder), order.config.num_workers)
             announcer = threading.Thread(
-                target=_announce_there, args=(supervisor, url, are_up, ready), daemon=True
+                target=_announce_there,
+                args=(supervisor, url, lambda: count_workers(Path(folder)), ready),
+                daemon=True,
             )
             announcer.start()
             supervisor.run()
@@ -130,16 +131,12 @@ def _announce(server: uvicorn.Server, ready: Callable[[], None]) -> None:
         ready()
 
 
-def _are_up(folder: Path, num_workers: int) -> bool:
-    return count_workers(folder) >= num_workers
-
-
 def _announce_there(
-    supervisor: Multiprocess, url: str, are_up: Callable[[], bool], ready: Callable[[], None]
+    supervisor: Multiprocess, url: str, count: Callable[[], int], ready: Callable[[], None]
 ) -> None:
     """Wait until all workers serve: the first alone would be slow while the others load."""
     while not supervisor.should_exit.wait(0.1):
-        if not are_up():
+        if count() < supervisor.config.workers:
             continue
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}health", timeout=5):
             ready()
