@@ -132,7 +132,7 @@ def test_a_task_without_expert_is_refused_before_anything_is_played(
 
 
 PARENT = """
-import multiprocessing, sys
+import multiprocessing, signal, sys
 from pathlib import Path
 from reverie.collect.collector import collect
 from reverie.collect.order import CollectOrder
@@ -144,6 +144,8 @@ def note(status):
         print(" ".join(pids), flush=True)
 
 if __name__ == "__main__":
+    # A shell lets what it starts in the background ignore Ctrl-C, and the tests with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     order = CollectOrder(
         tasks=("toy-paint",), policies={"random": 1.0}, episodes_per_task=100_000,
         frame=FrameSpec(height_px=16, width_px=16), codec="zstd",
