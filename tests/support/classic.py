@@ -28,6 +28,7 @@ def make_classic_world(
     terminating: tuple[str, ...] = ("toy-fall",),
     temperature: float = 1.0,
     action_width: int = 3,
+    num_units: int = 11,
 ) -> ClassicWorld:
     """An untrained world whose every head says something."""
     with torch.random.fork_rng(devices=[]):
@@ -37,7 +38,7 @@ def make_classic_world(
             MdnRnnConfig(
                 latent_channels=5,
                 action_width=action_width,
-                num_units=11,
+                num_units=num_units,
                 num_components=num_components,
                 has_restart_flag=True,
                 has_end=True,

@@ -34,11 +34,15 @@ from tests.support.dreams import seeded
 
 TASK = "toy-fall"
 SIDE_PX = 16
+QUANTISED_UNITS = 32
+"""Of M: enough for its large layers to become INT8."""
 
 
 def save_classic(folder: Path, *, has_controller: bool = True) -> Path:
     """An untrained classic dream of a toy task, with random controller weights."""
-    world = make_classic_world(tasks=(TASK,), terminating=(TASK,), action_width=2)
+    world = make_classic_world(
+        tasks=(TASK,), terminating=(TASK,), action_width=2, num_units=QUANTISED_UNITS
+    )
     controller = ControllerConfig(num_features=world.num_features, num_outputs=2)
     save_classic_world(
         folder,
@@ -52,7 +56,11 @@ def save_classic(folder: Path, *, has_controller: bool = True) -> Path:
 def save_taught(folder: Path, store: EpisodeStore, steps: int = 150) -> Path:
     """The classic dream after a second of learning from real episodes: it knows what is usual."""
     world = make_classic_world(
-        tasks=(TASK,), terminating=(TASK,), action_width=2, num_components=1
+        tasks=(TASK,),
+        terminating=(TASK,),
+        action_width=2,
+        num_components=1,
+        num_units=QUANTISED_UNITS,
     ).requires_grad_(True)
     batches = [
         to_batch([store.read_window(entry.id, 0, entry.num_frames)], action_width=2)

@@ -12,6 +12,7 @@ def cautious(
     *,
     model: str = "pocket",
     tasks: tuple[str, ...] = (),
+    variants: tuple[str, ...] = (),
     episodes: int = 5,
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
     out: Path = Path("runs/study-cautious"),
@@ -27,6 +28,8 @@ def cautious(
     Args:
         model: Name of a shipped model, or the path of a model folder; it needs limits of readings.
         tasks: Tasks to play; all of the model's by default.
+        variants: Some of the kinds of caution, such as "price 1"; all by default. Plain planning is
+            always among them.
         episodes: Starts per task.
         settings: Fields of the planning order, as for 'reverie plan'.
         out: Folder of everything; study.md is the table.
@@ -35,13 +38,15 @@ def cautious(
     from reverie.models.load import read_manifest, resolve_model
     from reverie.recipes.base import override
     from reverie.recipes.planning import PlanningOrder
-    from reverie.recipes.studies import CautiousStudy, study_cautious, table
+    from reverie.recipes.studies import CautiousStudy, choose_variants, study_cautious, table
 
     folder = resolve_model(model)
     order = PlanningOrder(
         tasks=tasks or read_manifest(folder).dynamics.tasks, num_episodes=episodes
     )
-    study = CautiousStudy(planning=override(order, parse_settings(settings)))
+    study = CautiousStudy(
+        planning=override(order, parse_settings(settings)), variants=choose_variants(variants)
+    )
     with Terminal() as terminal:
         numbers = study_cautious(folder, study, out, num_workers=workers, audience=terminal)
     print(table(numbers))

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from reverie.collect.curiosity import CURIOUS
-from reverie.core.errors import ConfigError
+from reverie.core.errors import ConfigError, UnknownNameError
 from reverie.core.files import write_bytes, write_json
+from reverie.core.registry import unknown_name_message
 from reverie.core.seeds import numpy_rng
 from reverie.evaluate.statistics import interquartile_mean, stratified_bootstrap
 from reverie.recipes.adapt import AdaptOrder, cpu_order, run_adapt
@@ -36,6 +37,23 @@ VARIANTS: Mapping[str, Caution] = {
     "stop": Caution(kind="stop"),
 }
 """Kinds of caution that are compared on the same starts."""
+
+
+def choose_variants(names: tuple[str, ...]) -> dict[str, Caution]:
+    """Keep plain planning and the named variants; no name keeps all.
+
+    Raises:
+        UnknownNameError: There is no such variant.
+    """
+    for name in names:
+        if name not in VARIANTS:
+            hint = f"The variants are: {'; '.join(VARIANTS)}"
+            raise UnknownNameError(unknown_name_message("variant", name, tuple(VARIANTS), hint))
+    return {
+        name: caution for name, caution in VARIANTS.items() if not names or name in (PLAIN, *names)
+    }
+
+
 RESULT_FILE = "study.json"
 TABLE_FILE = "study.md"
 
@@ -82,6 +100,7 @@ def study_cautious(
 ) -> dict[str, Any]:
     """Play every variant from the same starts, and compare each with plain planning."""
     scores: dict[str, Float[np.ndarray, "tasks episodes"]] = {}
+    returns: dict[str, Float[np.ndarray, "tasks episodes"]] = {}
     abstentions: dict[str, float] = {}
     for name, caution in study.variants.items():
         audience.say(f"cautious: {name}")
@@ -89,14 +108,19 @@ def study_cautious(
         folder = out / name.replace(" ", "-").replace(",", "")
         run_planning(model, order, folder, num_workers=num_workers)
         episodes = [item for item in read_episodes(folder, order) if item.policy == PLANNER]
-        flat = np.array([item.score for item in episodes])
-        scores[name] = flat.reshape(len(order.tasks), order.num_episodes)
+        shape = (len(order.tasks), order.num_episodes)
+        scores[name] = np.array([item.score for item in episodes]).reshape(shape)
+        returns[name] = np.array([item.total_reward for item in episodes]).reshape(shape)
         decisions = sum(item.counts["decisions"] for item in episodes)
         abstentions[name] = sum(item.counts["abstentions"] for item in episodes) / decisions
     rows = {
         name: {
             "score": spread(values, name),
-            "minus_plain": spread(values - scores[PLAIN], f"{name} minus plain"),
+            "score_minus_plain": spread(values - scores[PLAIN], f"{name} minus plain"),
+            "return": spread(returns[name], f"{name} return"),
+            "return_minus_plain": spread(
+                returns[name] - returns[PLAIN], f"{name} return minus plain"
+            ),
             "abstention_share": abstentions[name],
         }
         for name, values in scores.items()

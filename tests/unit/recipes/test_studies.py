@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reverie.core.errors import CheckpointError, ConfigError, DataError
+from reverie.core.errors import CheckpointError, ConfigError, DataError, UnknownNameError
 from reverie.hallucination.thresholds import Limit, TaskThresholds, Thresholds, reading_setup
 from reverie.models.load import load_world_model, save_world_model
 from reverie.planning.optimisers import SearchConfig
@@ -15,8 +15,10 @@ from reverie.recipes.adapt import AdaptOrder
 from reverie.recipes.caution import Caution, make_objective
 from reverie.recipes.planning import PlanningOrder
 from reverie.recipes.studies import (
+    VARIANTS,
     CautiousStudy,
     TargetedStudy,
+    choose_variants,
     spread,
     study_cautious,
     study_targeted,
@@ -57,14 +59,22 @@ def test_a_dream_that_is_red_everywhere_makes_caution_abstain_and_a_green_one_do
     give_limits(model, -2.0, -1.0)
     red = study_cautious(model, study, tmp_path / "red", num_workers=1)["rows"]
     assert red["price 1"]["abstention_share"] == 1.0 and red["plain"]["abstention_share"] == 0.0
-    assert red["plain"]["minus_plain"]["iqm"] == 0.0
+    assert red["plain"]["score_minus_plain"]["iqm"] == 0.0
     give_limits(model, 1e8, 1e9)
     green = study_cautious(model, study, tmp_path / "green", num_workers=1)["rows"]
     assert green["price 1"]["abstention_share"] == 0.0
     # Without doubt, caution plans as if there were none.
-    assert green["price 1"]["minus_plain"]["iqm"] == 0.0
+    assert green["price 1"]["score_minus_plain"]["iqm"] == 0.0
+    assert green["price 1"]["return_minus_plain"]["iqm"] == 0.0
     written = (tmp_path / "green" / "study.md").read_text()
-    assert "| price 1 |" in written and "minus_plain" in written
+    assert "| price 1 |" in written and "return_minus_plain" in written
+
+
+def test_variants_are_chosen_by_name_and_plain_planning_stays() -> None:
+    assert list(choose_variants(("price 3",))) == ["plain", "price 3"]
+    assert choose_variants(()) == VARIANTS
+    with pytest.raises(UnknownNameError, match="variants are: plain; price 0.3"):
+        choose_variants(("prize 3",))
 
 
 def test_caution_without_limits_of_this_very_model_is_refused(model: Path) -> None:

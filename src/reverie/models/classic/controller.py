@@ -63,7 +63,7 @@ def act(
             f"features, got {parameters.shape[1]} and {features.shape[-1]}."
         )
     used = 0
-    values = features
+    values = features.transpose(0, 1)
     sizes = [(config.num_outputs, config.has_bias)]
     if config.num_hidden:
         sizes = [(config.num_hidden, True), *sizes]
@@ -74,11 +74,11 @@ def act(
         stop = used + num_inputs * num_outputs
         weight = parameters[:, used:stop].reshape(-1, num_inputs, num_outputs)
         used = stop
-        values = torch.einsum("skm,kma->ska", values, weight)
+        values = torch.bmm(values, weight)
         if has_bias:
-            values = values + parameters[:, used : used + num_outputs]
+            values = values + parameters[:, None, used : used + num_outputs]
             used += num_outputs
-    return _to_actions(config.action_map, values)
+    return _to_actions(config.action_map, values.transpose(0, 1))
 
 
 def _to_actions(kind: ActionMap, raw: Float[Tensor, "s k a"]) -> Float[Tensor, "s k a"]:
