@@ -23,6 +23,8 @@ class Material:
     """Episodes per task and behaviour (noise, mixed) to fit on, two dreams each."""
     test_episodes: int = 7
     """Other episodes per task and behaviour to judge on."""
+    behaviours: tuple[str, ...] = ("noise", "mixed")
+    """Who plays them; tasks without an expert need others, such as 'held' and 'random'."""
     verifier: bool = False
     """Also train a verifier (is this transition real or imagined?), judge it, and let the
     probability look at it if that helps on tasks left out of the fit."""
@@ -70,6 +72,7 @@ def calibrate(
         out,
         tasks=tasks,
         episodes=(material.episodes, material.test_episodes),
+        behaviours=material.behaviours,
         num_workers=workers,
         saves=save,
         verifier=VerifierTraining() if material.verifier else None,
@@ -106,7 +109,8 @@ def print_judgement(console: Console, numbers: Mapping[str, Any]) -> None:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("", no_wrap=True)
+    # In a narrow terminal names are wrapped; numbers never are.
+    table.add_column("")
     for title, _, _ in _COLUMNS:
         table.add_column(title, justify="right", no_wrap=True)
     for name, row in numbers["candidates"].items():

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from reverie.core.errors import ConfigError
 from reverie.envs.api import Policy, TaskEnv
-from reverie.envs.registry import call_named, task_names, task_spec
+from reverie.envs.registry import call_named, task_spec
 
 Controller = Callable[[Float32[np.ndarray, " n"]], tuple[float, ...]]
 """State vector of a task to one action; may leave [-1, 1], where it is clipped."""
@@ -51,10 +51,9 @@ def make_expert(task: str) -> Policy:
     """
     spec = task_spec(task)
     if spec.expert is None:
-        known = ", ".join(name for name in task_names() if has_expert(name))
         raise ConfigError(
-            f"The task '{task}' has no scripted expert. Collect it with another behaviour, or "
-            f"choose a task that has one: {known}."
+            f"The task '{task}' has no scripted expert. Choose a behaviour that needs none, such "
+            f"as 'random' or 'held', or a task that has one: reverie tasks list"
         )
     made = call_named(spec.expert, spec)
     return made if isinstance(made, Policy) else Expert(made)

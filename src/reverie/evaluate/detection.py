@@ -22,18 +22,19 @@ from reverie.evaluate.watched import GAIN_STEPS, WatchedDreams
 from reverie.hallucination.calibrate import (
     AHEAD,
     FORMAT_VERSION,
-    STRENGTH,
+    SHARES,
     STRENGTHS,
     Calibration,
     CalibrationSetup,
-    Weights,
+    FittedMap,
+    MapChoice,
     domain_of,
     fit_domain_isotonics,
     fit_isotonic,
-    fit_logistic,
+    fit_map,
     fit_weights,
     good_scores,
-    left_out_loss,
+    left_out_losses,
     rate_key,
 )
 from reverie.hallucination.conformal import (
@@ -97,6 +98,8 @@ class FitOrder:
     """Sets of channels to choose from instead, by the loss on tasks left out of the fit."""
     strengths: tuple[float, ...] = STRENGTHS
     """Penalties to choose from in the same way."""
+    shares: tuple[float, ...] = SHARES
+    """Parts of the logit that trees may have, to choose from in the same way."""
     rates: tuple[float, ...] = RATES
 
 
@@ -159,16 +162,19 @@ def fit_calibration(dreams: WatchedDreams, order: FitOrder) -> Calibration:
     Raises:
         DataError: No dream diverges, or every one does.
     """
-    channels, strength = choose_map(dreams, order)
-    features, labels, folds = features_of(dreams, channels), steps_ahead(dreams), _folds(dreams)
+    choice = choose_map(dreams, order)
+    features, labels = features_of(dreams, choice.channels), steps_ahead(dreams)
+    folds = _folds(dreams)
     domains = domain_of(dreams.task, order.domains)
-    maps = _left_out_maps(features, labels, folds, strength)
+    maps = _left_out_maps(features, labels, folds, choice)
     logits = _read_left_out(maps, features, folds)
+    whole = fit_map(_flat(features), labels.reshape(-1), choice)
     calibration = Calibration(
         format_version=FORMAT_VERSION,
         setup=order.setup,
         ahead=AHEAD,
-        logistic=fit_logistic(_flat(features), labels.reshape(-1), channels, strength=strength),
+        logistic=whole.weights.to_logistic(choice.channels),
+        trees=whole.trees,
         isotonic=fit_isotonic(logits.reshape(-1), labels.reshape(-1)),
         isotonic_by_domain=fit_domain_isotonics(logits, labels, domains),
         domains={task: order.domains.get(task, task) for task in dict.fromkeys(dreams.task)},
@@ -211,52 +217,55 @@ def _left_out_maps(
     features: Float[np.ndarray, "n t f"],
     labels: Float[np.ndarray, "n t"],
     folds: Int64[np.ndarray, " n"],
-    strength: float,
-) -> dict[int, Weights]:
+    choice: MapChoice,
+) -> dict[int, FittedMap]:
     """Fit one map for every fold, on all others."""
     return {
-        int(fold): fit_weights(
-            _flat(features[folds != fold]), labels[folds != fold].reshape(-1), strength=strength
+        int(fold): fit_map(
+            _flat(features[folds != fold]), labels[folds != fold].reshape(-1), choice
         )
         for fold in np.unique(folds)
     }
 
 
 def _read_left_out(
-    maps: Mapping[int, Weights],
+    maps: Mapping[int, FittedMap],
     features: Float[np.ndarray, "n t f"],
     folds: Int64[np.ndarray, " n"],
 ) -> Float[np.ndarray, "n t"]:
     """Return the logit of every step by the map that did not see its episode."""
     logits = np.empty(features.shape[:2])
-    for fold, weights in maps.items():
+    for fold, fitted in maps.items():
         mine = features[folds == fold]
-        logits[folds == fold] = weights.logit(_flat(mine)).reshape(mine.shape[:2])
+        logits[folds == fold] = fitted.logit(_flat(mine)).reshape(mine.shape[:2])
     return logits
 
 
-def choose_map(dreams: WatchedDreams, order: FitOrder) -> tuple[tuple[str, ...], float]:
-    """Choose channels and penalty by the loss on tasks (of one task: episodes) left out.
+def choose_map(dreams: WatchedDreams, order: FitOrder) -> MapChoice:
+    """Choose channels, penalty and trees by the loss on tasks (of one task: episodes) left out.
 
     Args:
         dreams: Those that the map will be fitted on.
         order: What there is to choose from.
     """
-    options = order.options or (order.channels,)
-    if len(options) == 1 and len(order.strengths) == 1:
-        return options[0], order.strengths[0]
+    choices = [
+        MapChoice(channels=channels, strength=strength, share=share)
+        for channels in order.options or (order.channels,)
+        for strength in order.strengths
+        for share in order.shares
+    ]
+    if len(choices) == 1:
+        return choices[0]
     names = np.array(dreams.task)
     if len(set(dreams.task)) < 2:  # noqa: PLR2004 - one task has no other to be left out
         names = (dreams.episode % NUM_FOLDS).astype(str)
     groups = np.repeat(names, dreams.horizon)
     labels = steps_ahead(dreams).reshape(-1)
-    losses: dict[tuple[tuple[str, ...], float], float] = {}
-    for channels in options:
-        features = features_of(dreams, channels)
-        flat = _flat(features)
-        for strength in order.strengths:
-            losses[channels, strength] = left_out_loss(flat, labels, groups, strength=strength)
-    return min(losses, key=lambda pair: losses[pair])
+    losses: list[float] = []
+    for channels in dict.fromkeys(choice.channels for choice in choices):
+        mine = [choice for choice in choices if choice.channels == channels]
+        losses += left_out_losses(_flat(features_of(dreams, channels)), labels, groups, mine)
+    return choices[int(np.argmin(losses))]
 
 
 def _fit_instant(
@@ -266,7 +275,8 @@ def _fit_instant(
     names = [name for name in READINGS if np.isfinite(dreams.signals[name]).all()]
     columns = [instant_feature(torch.from_numpy(dreams.signals[name])).numpy() for name in names]
     features, labels = np.stack(columns, axis=2), steps_ahead(dreams)
-    logits = _read_left_out(_left_out_maps(features, labels, folds, STRENGTH), features, folds)
+    maps = _left_out_maps(features, labels, folds, MapChoice(channels=tuple(names)))
+    logits = _read_left_out(maps, features, folds)
     fitted = fit_weights(_flat(features), labels.reshape(-1))
     curve = fit_isotonic(logits.reshape(-1), labels.reshape(-1))
     scores, _ = good_scores(curve.apply(logits), dreams.has_diverged)

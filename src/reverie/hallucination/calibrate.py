@@ -1,8 +1,8 @@
 """P(diverged within the next h frames), per step, from label-free features.
 
-Standardised features, logistic regression, then isotonic regression on other episodes, then
-thresholds on yet others. The task's name is no input. What is saved is plain JSON, carries the
-digest of the checkpoint it was fitted for, and is refused by any other.
+Standardised features, logistic regression and boosted trees, then isotonic regression on other
+episodes, then thresholds on yet others. The task's name is no input. What is saved is plain JSON,
+carries the digest of the checkpoint it was fitted for, and is refused by any other.
 """
 
 import math
@@ -20,9 +20,10 @@ from reverie.core.files import write_sealed
 from reverie.core.registry import require_extra
 from reverie.hallucination.conformal import GroupThreshold, find_threshold
 from reverie.hallucination.features import feature_names
-from reverie.hallucination.fits import check_setup, read_fit
+from reverie.hallucination.fits import check_setup, commit_signal, read_fit
 from reverie.hallucination.instant import InstantMap
 from reverie.hallucination.predictors import NUM_SEEDS
+from reverie.hallucination.trees import Trees, fit_trees, with_share
 from reverie.models.api import WorldModel
 
 FORMAT_VERSION = 1
@@ -39,6 +40,8 @@ STRENGTH = 0.01
 """Inverse of the L2 penalty: few episodes, many features that say nearly the same."""
 STRENGTHS = (0.001, 0.003, 0.01, 0.1)
 """Penalties among which tasks that were left out choose."""
+SHARES = (0.0, 0.5, 1.0)
+"""Parts of the logit that trees may have; tasks that were left out choose."""
 REMEDY = "Fit it with: reverie calibrate MODEL"
 
 
@@ -68,8 +71,7 @@ def calibration_setup(checkpoint: str, world: WorldModel) -> CalibrationSetup:
     return CalibrationSetup(
         checkpoint=checkpoint,
         num_flow_steps=world.num_flow_steps,
-        # A family without noise in its context commits clean frames.
-        commit_signal=float(getattr(world, "commit_signal", 1.0)),
+        commit_signal=commit_signal(world),
         num_seeds=NUM_SEEDS,
         normaliser="none",
         context=min(CONTEXT, world.max_context),
@@ -134,6 +136,8 @@ class Calibration:
     num_dreams: int
     provenance: dict[str, Any]
     """Series of episodes, behaviours, seeds and command."""
+    trees: Trees | None = None
+    """What speaks beside the logistic map; None where that alone was better."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -149,7 +153,9 @@ class Calibration:
             features: In the order of ``feature_names(self.channels)``.
             tasks: One a dream; only chooses the domain's isotonic map.
         """
-        return self.from_logits(self.logistic.logit(features), tasks)
+        linear = self.logistic.logit(features)
+        logits = linear if self.trees is None else self.trees.blend(linear, features)
+        return self.from_logits(logits, tasks)
 
     def from_logits(
         self, logits: Float[np.ndarray, "n *t"], tasks: Sequence[str]
@@ -203,31 +209,6 @@ def blend(
     return (1.0 - PLATEAU_SLOPE) * curve + PLATEAU_SLOPE * plain
 
 
-def fit_logistic(
-    features: Float[np.ndarray, "n f"],
-    labels: Shaped[np.ndarray, " n"],
-    channels: Sequence[str],
-    *,
-    strength: float = STRENGTH,
-) -> LogisticMap:
-    """Fit the standardised logistic map of some channels; see ``fit_weights``.
-
-    Args:
-        features: One row a step, in the order of ``feature_names(channels)``.
-        labels: 1 where the dream diverged within the frames ahead, NaN where that is unseen.
-        channels: Their names.
-        strength: Inverse of the penalty.
-    """
-    fitted = fit_weights(features, labels, strength=strength)
-    return LogisticMap(
-        channels=tuple(channels),
-        mean=tuple(fitted.mean.tolist()),
-        std=tuple(fitted.std.tolist()),
-        weights=tuple(fitted.weights.tolist()),
-        bias=fitted.bias,
-    )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Weights:
     """A fitted logistic regression on standardised columns."""
@@ -242,35 +223,109 @@ class Weights:
         standard: Float[np.ndarray, "n f"] = (features - self.mean) / self.std
         return standard @ self.weights + self.bias
 
+    def to_logistic(self, channels: Sequence[str]) -> LogisticMap:
+        """Return the map as it is stored, with the names of its channels."""
+        return LogisticMap(
+            channels=tuple(channels),
+            mean=tuple(self.mean.tolist()),
+            std=tuple(self.std.tolist()),
+            weights=tuple(self.weights.tolist()),
+            bias=self.bias,
+        )
 
-def left_out_loss(
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MapChoice:
+    """How features become a logit."""
+
+    channels: tuple[str, ...]
+    strength: float = STRENGTH
+    """Inverse of the L2 penalty of the logistic part."""
+    share: float = 0.0
+    """Of the trees."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FittedMap:
+    """A logistic regression, and trees that may speak beside it."""
+
+    weights: Weights
+    trees: Trees | None
+
+    def logit(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
+        """Return the logit of each row."""
+        linear = self.weights.logit(features)
+        return linear if self.trees is None else self.trees.blend(linear, features)
+
+
+def fit_map(
+    features: Float[np.ndarray, "n f"], labels: Shaped[np.ndarray, " n"], choice: MapChoice
+) -> FittedMap:
+    """Fit both parts of a map; see ``fit_weights``."""
+    weights = fit_weights(features, labels, strength=choice.strength)
+    if not choice.share:
+        return FittedMap(weights=weights, trees=None)
+    kept = _usable(features, labels)
+    trees = with_share(fit_trees(features[kept], labels[kept] > 0), choice.share)
+    return FittedMap(weights=weights, trees=trees)
+
+
+def left_out_losses(
     features: Float[np.ndarray, "n f"],
     labels: Shaped[np.ndarray, " n"],
     groups: Sequence[str] | Shaped[np.ndarray, " n"],
-    *,
-    strength: float,
-) -> float:
-    """Return the mean log loss on groups that the fit did not see; each group weighs the same.
+    choices: Sequence[MapChoice],
+) -> list[float]:
+    """Return the mean log loss of each map on groups that its fit did not see.
 
-    Groups of which the rest cannot be fitted (one label only) are left out; infinite if all are.
+    Each group weighs the same. Groups of which the rest cannot be fitted (one label only) are left
+    out; infinite if all are.
 
     Args:
         features: One row a step.
         labels: 1, 0 or NaN.
         groups: Such as the task of each row.
-        strength: Inverse of the penalty.
+        choices: Maps of these features.
     """
-    names, losses = np.asarray(groups), list[float]()
-    usable = np.isfinite(features).all(axis=1) & np.isfinite(labels)
+    names, losses = np.asarray(groups), list[list[float]]()
+    usable = _usable(features, labels)
     for group in dict.fromkeys(names.tolist()):
         mine, rest = usable & (names == group), usable & (names != group)
         if not mine.any() or len(np.unique(labels[rest])) < 2:
             continue
-        fitted = fit_weights(features[rest], labels[rest], strength=strength)
-        # log(1 + exp(z)) of the other side, without overflow.
-        wrong = np.where(labels[mine] > 0, -1.0, 1.0) * fitted.logit(features[mine])
-        losses.append(float(np.logaddexp(0.0, wrong).mean()))
-    return float(np.mean(losses)) if losses else math.inf
+        asks_trees = any(choice.share for choice in choices)
+        trees = fit_trees(features[rest], labels[rest] > 0) if asks_trees else None
+        weights = {
+            strength: fit_weights(features[rest], labels[rest], strength=strength)
+            for strength in {choice.strength for choice in choices}
+        }
+        losses.append(
+            [
+                _log_loss(
+                    FittedMap(
+                        weights=weights[choice.strength], trees=with_share(trees, choice.share)
+                    ),
+                    features[mine],
+                    labels[mine],
+                )
+                for choice in choices
+            ]
+        )
+    return np.mean(losses, axis=0).tolist() if losses else [math.inf] * len(choices)
+
+
+def _log_loss(
+    fitted: FittedMap, features: Float[np.ndarray, "n f"], labels: Shaped[np.ndarray, " n"]
+) -> float:
+    # log(1 + exp(z)) of the other side, without overflow.
+    wrong = np.where(labels > 0, -1.0, 1.0) * fitted.logit(features)
+    return float(np.logaddexp(0.0, wrong).mean())
+
+
+def _usable(
+    features: Float[np.ndarray, "n f"], labels: Shaped[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
+    return np.isfinite(features).all(axis=1) & np.isfinite(labels)
 
 
 def fit_weights(
@@ -290,7 +345,7 @@ def fit_weights(
         DataError: No row is usable, or all have one label.
     """
     linear = require_extra("sklearn.linear_model", "eval", "fit a calibration")
-    kept = np.isfinite(features).all(axis=1) & np.isfinite(labels)
+    kept = _usable(features, labels)
     chosen, target = features[kept], labels[kept] > 0
     if len(np.unique(target)) < 2:
         raise DataError(

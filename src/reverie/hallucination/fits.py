@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from reverie.core.config import from_dict, to_dict
 from reverie.core.errors import CheckpointError, DataError
 from reverie.core.files import read_sealed
+from reverie.models.api import WorldModel
 
 Fit = TypeVar("Fit")
 
@@ -39,6 +40,14 @@ def read_fit(kind: type[Fit], path: Path, *, missing: str, remedy: str, version:
         return from_dict(kind, values)
     except (ValueError, TypeError) as error:
         raise DataError(f"'{path}' cannot be used: {error} {remedy}") from error
+
+
+def commit_signal(world: WorldModel) -> float:
+    """Return the signal at which frames enter a model's context.
+
+    1, clean frames, in a family that adds no noise.
+    """
+    return float(getattr(world, "commit_signal", 1.0))
 
 
 def check_setup(path: Path, found: Any, expected: Any, *, what: str, remedy: str) -> None:

@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float
 
 from reverie.core.config import to_dict
 from reverie.core.files import write_sealed
-from reverie.hallucination.fits import check_setup, read_fit
+from reverie.hallucination.fits import check_setup, commit_signal, read_fit
 from reverie.hallucination.predictors import NUM_SEEDS
-from reverie.models.dynamics.world import ShortcutWorld
+from reverie.models.api import WorldModel
 from reverie.models.load import model_digest
 
 Level = Literal["green", "yellow", "red"]
@@ -150,11 +150,11 @@ def load_thresholds(folder: Path, expected: ReadingSetup) -> Thresholds:
     return thresholds
 
 
-def reading_setup(folder: Path, world: ShortcutWorld) -> ReadingSetup:
+def reading_setup(folder: Path, world: WorldModel) -> ReadingSetup:
     """Describe what the readings of a model depend on, as it would run now."""
     return ReadingSetup(
         checkpoint=model_digest(folder),
         num_flow_steps=world.num_flow_steps,
-        commit_signal=world.commit_signal,
+        commit_signal=commit_signal(world),
         num_seeds=NUM_SEEDS,
     )

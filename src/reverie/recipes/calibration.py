@@ -42,9 +42,12 @@ from reverie.hallucination.novelty import NoveltyBank
 from reverie.hallucination.verifier import save_verifier
 from reverie.hallucination.verifier_training import VerifierTraining
 from reverie.models.api import WorldModel
-from reverie.models.load import load_world_model, model_digest
+from reverie.models.families import load_any_world
+from reverie.models.load import model_digest
 from reverie.recipes.verifier import SIGNAL, fit_verifier, judge_verifier
 
+BEHAVIOURS = ("noise", "mixed")
+"""Who plays the episodes that are dreamed; both need an expert of the task."""
 FIT_SERIES = "calibration"
 TEST_SERIES = "calibration-test"
 WITH_VERIFIER = tuple((*channels, SIGNAL) for channels in OPTIONS[:2])
@@ -62,7 +65,7 @@ class DreamOrder:
     """Empty means every task of the model."""
     series: str = FIT_SERIES
     """Other series have other seeds."""
-    behaviours: tuple[str, ...] = ("noise", "mixed")
+    behaviours: tuple[str, ...] = BEHAVIOURS
     episodes_per_behaviour: int = 10
     max_steps: int = 100
     clips_per_episode: int = 2
@@ -103,16 +106,18 @@ def calibration_run(
     *,
     tasks: tuple[str, ...] = (),
     episodes: tuple[int, int] = (10, 7),
+    behaviours: tuple[str, ...] = BEHAVIOURS,
     num_workers: int = 2,
     saves: bool = True,
     verifier: VerifierTraining | None = None,
 ) -> CalibrationRun:
     """Order a calibration with as many episodes per task and behaviour to fit and to judge on."""
+    fit = DreamOrder(tasks=tasks, behaviours=behaviours, episodes_per_behaviour=episodes[0])
     return CalibrationRun(
         model=model,
         out=out,
-        fit=DreamOrder(tasks=tasks, episodes_per_behaviour=episodes[0]),
-        test=DreamOrder(tasks=tasks, series=TEST_SERIES, episodes_per_behaviour=episodes[1]),
+        fit=fit,
+        test=replace(fit, series=TEST_SERIES, episodes_per_behaviour=episodes[1]),
         num_workers=num_workers,
         saves=saves,
         verifier=verifier,
@@ -136,7 +141,7 @@ def watch_tasks(
         num_workers: Processes.
         on_dreams: Called with each task as soon as it is there.
     """
-    tasks = choose_tasks(load_world_model(folder), order.tasks)
+    tasks = choose_tasks(load_any_world(folder), order.tasks)
     key = digest(f"{model_digest(folder)} {_key(order)}".encode())[:12]
     paths = {task: cache / f"{key}-{order.series}-{task}.npz" for task in tasks}
     jobs = [(str(folder), task, order, path) for task, path in paths.items() if not path.exists()]
@@ -161,7 +166,7 @@ def _key(order: DreamOrder) -> str:
 def _watch_job(job: tuple[str, str, DreamOrder, Path]) -> str:
     folder, task, order, path = job
     torch.set_num_threads(1)
-    watch_task(load_world_model(Path(folder)), task, order).save(path)
+    watch_task(load_any_world(Path(folder)), task, order).save(path)
     return task
 
 
@@ -221,7 +226,7 @@ def run_calibration(run: CalibrationRun, *, on_dreams: OnDreams | None = None) -
     bank = build_bank(fit, num_per_task=run.bank_per_task)
     fit = with_novelty(fit, bank, excludes_own=True)
     test = with_novelty(test, bank, excludes_own=False)
-    world, checkpoint = load_world_model(run.model), model_digest(run.model)
+    world, checkpoint = load_any_world(run.model), model_digest(run.model)
     trained = None
     if run.verifier is not None:
         trained = fit_verifier(world, fit, test, run.verifier)

@@ -46,7 +46,8 @@ from reverie.evaluate.table import write_clip_table
 from reverie.hallucination.thresholds import Thresholds, load_thresholds, reading_setup
 from reverie.models.api import WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import load_world_model, read_manifest
+from reverie.models.families import load_any_world
+from reverie.models.load import read_manifest_values
 from reverie.recipes.benches import (
     BENCHES,
     BenchName,
@@ -115,7 +116,7 @@ def run_evaluation(
     run: EvaluationRun, *, on_task: OnTask | None = None, say: Say = lambda _: None
 ) -> dict[str, Any]:
     """Load a model, measure it, write the results; return the numbers."""
-    world = load_world_model(run.model)
+    world = load_any_world(run.model)
     order = EvaluationOrder(
         tasks=run.tasks,
         live=LiveConfig(num_episodes=run.num_episodes),
@@ -132,7 +133,7 @@ def run_evaluation(
     if run.fits_thresholds:
         fit_thresholds(run.model, world, tasks)
     facts = {"episodes": source, "flow substeps per frame": str(world.num_flow_steps)}
-    provenance = read_manifest(run.model).provenance
+    provenance = read_manifest_values(run.model).get("provenance", {})
     if "tokenizer_loss" in provenance:
         facts["loss of the tokenizer"] = str(provenance["tokenizer_loss"])
     visited = None
@@ -183,7 +184,7 @@ def visited_latents(
 
 
 def evaluate_live(
-    world: ShortcutWorld, order: EvaluationOrder, *, on_task: OnTask | None = None
+    world: WorldModel, order: EvaluationOrder, *, on_task: OnTask | None = None
 ) -> list[TaskEvaluation]:
     """Play fresh episodes of every task in its simulator and measure the model on them.
 
@@ -212,7 +213,7 @@ def evaluate_live_parallel(
         num_workers: Processes; below 2, or with one task, everything happens in this one.
         on_task: Called with each task, in order.
     """
-    world = load_world_model(folder)
+    world = load_any_world(folder)
     tasks = choose_tasks(world, order.tasks)
     if min(num_workers, len(tasks)) < 2:
         return evaluate_live(world, order, on_task=on_task)
@@ -236,11 +237,11 @@ def _measure_packed(job: tuple[str, str, EvaluationOrder]) -> bytes:
 
 
 @cache
-def _loaded(folder: str) -> ShortcutWorld:
-    return load_world_model(Path(folder))
+def _loaded(folder: str) -> WorldModel:
+    return load_any_world(Path(folder))
 
 
-def _play_and_measure(world: ShortcutWorld, task: str, order: EvaluationOrder) -> TaskEvaluation:
+def _play_and_measure(world: WorldModel, task: str, order: EvaluationOrder) -> TaskEvaluation:
     frame_spec = world.tokenizer.frame_spec
     episodes = collect_heldout(
         task,
@@ -258,7 +259,7 @@ def _play_and_measure(world: ShortcutWorld, task: str, order: EvaluationOrder) -
 
 
 def evaluate_store(
-    world: ShortcutWorld,
+    world: WorldModel,
     store: EpisodeStore,
     order: EvaluationOrder,
     *,
@@ -291,9 +292,7 @@ def evaluate_store(
     return done
 
 
-def fit_thresholds(
-    folder: Path, world: ShortcutWorld, tasks: Sequence[TaskEvaluation]
-) -> Thresholds:
+def fit_thresholds(folder: Path, world: WorldModel, tasks: Sequence[TaskEvaluation]) -> Thresholds:
     """Fit the page's limits to the dreams of an evaluation, and write them beside the model.
 
     Limits of other tasks stay, if they were fitted for the model as it runs now.
@@ -377,7 +376,9 @@ def draw_clips(task: TaskEvaluation, folder: Path) -> list[ClipPicture]:
     return pictures
 
 
-def _single_substep(world: ShortcutWorld) -> ShortcutWorld:
+def _single_substep(world: WorldModel) -> ShortcutWorld | None:
+    if not isinstance(world, ShortcutWorld):
+        return None
     # A shallow copy: the weights are shared, only the number of substeps differs.
     once = copy.copy(world)
     once.num_flow_steps = 1

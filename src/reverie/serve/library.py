@@ -29,16 +29,10 @@ from reverie.hallucination.thresholds import (
 from reverie.hallucination.verifier import SIGNAL, load_verifier
 from reverie.models.api import StepContext, WorldModel
 from reverie.models.classic.world import ClassicWorld
-from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.families import find_controller, load_any_world
 from reverie.models.load import model_digest
 from reverie.planning.live import Agent
 from reverie.serve.show import Library, Measured, Show
-
-_NO_LIMITS = (
-    "Limits are fitted for models of the kind 'shortcut' alone; the readings of this one have no "
-    "colour."
-)
 
 
 def load_library(
@@ -73,14 +67,12 @@ def load_show(folder: Path, *, watches: bool = True) -> Show:
     """Load one model with its limits and, if wanted, its calibration."""
     world = load_any_world(folder)
     name = folder.resolve().name
-    if isinstance(world, ClassicWorld):
-        return replace(make_show(name, world, notice=_NO_LIMITS), make_agent=_agent(folder, world))
-    assert isinstance(world, ShortcutWorld), "there are two families"
+    agent = _agent(folder, world)
     try:
         limits = load_thresholds(folder, reading_setup(folder, world))
     except DataError as error:
-        return make_show(name, world, notice=str(error))
-    show = make_show(name, world, thresholds=limits)
+        return replace(make_show(name, world, notice=str(error)), make_agent=agent)
+    show = replace(make_show(name, world, thresholds=limits), make_agent=agent)
     if not watches or not (folder / CALIBRATION_FILE).exists():
         # Optional: the page then shows readings and their limits alone.
         return show
@@ -92,9 +84,11 @@ def load_show(folder: Path, *, watches: bool = True) -> Show:
     return replace(show, calibration=calibration, bank=load_bank(folder), verifier=verifier)
 
 
-def _agent(folder: Path, world: ClassicWorld) -> Callable[[TaskSpec], Agent] | None:
+def _agent(folder: Path, world: WorldModel) -> Callable[[TaskSpec], Agent] | None:
     found = find_controller(folder)
-    return None if found is None else partial(Agent, world, *found)
+    if found is None or not isinstance(world, ClassicWorld):
+        return None
+    return partial(Agent, world, *found)
 
 
 def make_show(

@@ -26,8 +26,9 @@ from reverie.hallucination.calibrate import (
     FILE_NAME,
     Calibration,
     CalibrationSetup,
+    MapChoice,
     check_probability,
-    left_out_loss,
+    left_out_losses,
     load_calibration,
 )
 from reverie.hallucination.conformal import deal_folds
@@ -219,11 +220,17 @@ def test_watched_dreams_are_read_back_and_nothing_else_is(tmp_path: Path) -> Non
 
 
 def test_tasks_left_out_of_the_fit_choose_channels_and_penalty() -> None:
-    order = replace(ORDER, options=(("m",), ("u_s",), ("m", "step")), strengths=(1e-6, 0.1))
-    assert choose_map(make_dreams(0), order) == (("u_s",), 0.1)
+    order = replace(
+        ORDER,
+        options=(("m",), ("u_s",), ("m", "step")),
+        strengths=(1e-6, 0.1),
+        shares=(0.0,),
+    )
+    found = choose_map(make_dreams(0), order)
+    assert (found.channels, found.strength) == (("u_s",), 0.1)
     assert fit_calibration(make_dreams(0), order).channels == ("u_s",)
     one_task = make_dreams(0, tasks=("easy",))
-    assert choose_map(one_task, order)[0] == ("u_s",), "of one task, episodes are left out"
+    assert choose_map(one_task, order).channels == ("u_s",), "of one task, episodes are left out"
 
 
 def test_a_loss_on_groups_left_out_needs_both_labels_among_the_rest() -> None:
@@ -231,6 +238,8 @@ def test_a_loss_on_groups_left_out_needs_both_labels_among_the_rest() -> None:
     features = rng.normal(size=(60, 1))
     labels = (features[:, 0] > 0).astype(float)
     groups = np.repeat(["a", "b", "c"], 20)
-    good = left_out_loss(features, labels, groups, strength=1.0)
-    assert good < left_out_loss(rng.normal(size=(60, 1)), labels, groups, strength=1.0)
-    assert left_out_loss(features, np.ones(60), groups, strength=1.0) == np.inf
+    maps = [MapChoice(channels=("m",), strength=1.0), MapChoice(channels=("m",), share=1.0)]
+    good = left_out_losses(features, labels, groups, maps)
+    noise = left_out_losses(rng.normal(size=(60, 1)), labels, groups, maps)
+    assert good[0] < noise[0]
+    assert left_out_losses(features, np.ones(60), groups, maps) == [np.inf, np.inf]
