@@ -24,7 +24,11 @@ def atomic_path(path: Path) -> Generator[Path, None, None]:
     # The suffix is kept: image and array writers choose the format by it.
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp{path.suffix}")
     try:
+        temporary.touch()
+        usual = temporary.stat().st_mode
         yield temporary
+        # Some writers put a file of their own here, which others could not read.
+        temporary.chmod(usual)
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)

@@ -77,3 +77,14 @@ def test_a_changed_digit_breaks_the_seal_and_no_seal_is_no_error(tmp_path: Path)
     assert read_sealed(path) == {"lr": 0.35}
     write_json(path, [1, 2])
     assert read_sealed(path) == [1, 2]
+
+
+def test_a_writer_that_keeps_its_file_to_itself_still_leaves_one_that_all_may_read(
+    tmp_path: Path,
+) -> None:
+    write_bytes(tmp_path / "usual", b"1")
+    with atomic_path(tmp_path / "private") as temporary:
+        temporary.unlink()
+        temporary.touch(mode=0o600)
+    modes = {(tmp_path / name).stat().st_mode & 0o777 for name in ("usual", "private")}
+    assert len(modes) == 1
