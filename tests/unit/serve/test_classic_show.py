@@ -52,3 +52,4 @@ def test_the_dreams_that_ship_have_limits() -> None:
         show = load_show(pretrained_folder(name))
         assert show.notice is None
         assert {"u_r", "u_f", "u_s"} <= show.limits[task].keys()
+        assert (show.calibration is not None) == (name == "takecover")
