@@ -116,7 +116,7 @@ def coverage(
         seeds: Corpora, orders and noises.
         tokenizer_steps: Per stage, base or continuation.
         dynamics_steps: Per stage.
-        out: Folder of everything; study.md is the table.
+        out: Folder of everything; study.md is the table, study.png the gain of every task.
         workers: Processes that collect.
     """
     from reverie.models.load import resolve_model

@@ -34,6 +34,7 @@ def test_all_ways_continue_one_base_and_a_second_call_only_reads(tmp_path: Path)
         assert (
             has_difference == (name != CONTROL) and row["reconstruction_psnr_db"]["num_runs"] == 2
         )
+    assert (out / "study.png").read_bytes().startswith(b"\x89PNG")
     folder = out / "seed-0"
     assert set(read_manifest(folder / "base" / "model").dynamics.tasks) == {NEW_TASK, KNOWN_TASK}
     hashes = {
