@@ -128,7 +128,7 @@ def study_coverage(
     }
     shown: dict[str, dict[str, tuple[Any, Any]]] = {
         f"{task}, {count} episodes": {
-            name: (found[name][GAIN][row], by_task[name][task][GAIN]) for name in names
+            name: (found[name][GAIN][row].tolist(), by_task[name][task][GAIN]) for name in names
         }
         for row, (task, count) in enumerate(study.episodes.items())
     }
