@@ -26,7 +26,7 @@ from reverie.hallucination.predictors import NUM_SEEDS
 from reverie.hallucination.trees import Trees, fit_trees, with_share
 from reverie.models.api import WorldModel
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE_NAME = "calibration.json"
 AHEAD = 8
 """Frames ahead that the probability speaks of."""
