@@ -1,11 +1,13 @@
 """Names to things: a lazy table with suggestions for misspelt names."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from reverie.core.errors import MissingExtraError, UnknownNameError
+
+T = TypeVar("T")
 
 
 class Registry:
@@ -57,6 +59,27 @@ def unknown_name_message(kind: str, name: str, names: tuple[str, ...], hint: str
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     meant = f" Did you mean '{close[0]}'?" if close else ""
     return f"Unknown {kind} '{name}'.{meant} {hint}."
+
+
+def keep_named(
+    kind: str, things: Mapping[str, T], names: Sequence[str], *, always: str, hint: str
+) -> dict[str, T]:
+    """Keep the named entries of a table, in its order; no name keeps all.
+
+    Args:
+        kind: What one entry is called in messages.
+        things: The table.
+        names: Which to keep.
+        always: The entry that is kept in any case.
+        hint: Where a user finds all names.
+
+    Raises:
+        UnknownNameError: There is no such entry.
+    """
+    for name in names:
+        if name not in things:
+            raise UnknownNameError(unknown_name_message(kind, name, tuple(things), hint))
+    return {name: thing for name, thing in things.items() if not names or name in (always, *names)}
 
 
 def require_extra(module_name: str, extra: str, purpose: str) -> Any:

@@ -23,7 +23,7 @@ from reverie.hallucination.features import feature_names
 from reverie.hallucination.fits import check_setup, commit_signal, read_fit
 from reverie.hallucination.instant import InstantMap
 from reverie.hallucination.predictors import NUM_SEEDS
-from reverie.hallucination.trees import Trees, fit_trees, with_share
+from reverie.hallucination.trees import Trees, fit_trees, mix_logits, with_share
 from reverie.models.api import WorldModel
 
 FORMAT_VERSION = 2
@@ -153,8 +153,7 @@ class Calibration:
             features: In the order of ``feature_names(self.channels)``.
             tasks: One a dream; only chooses the domain's isotonic map.
         """
-        linear = self.logistic.logit(features)
-        logits = linear if self.trees is None else self.trees.blend(linear, features)
+        logits = mix_logits(self.logistic.logit(features), self.trees, features)
         return self.from_logits(logits, tasks)
 
     def from_logits(
@@ -254,8 +253,7 @@ class FittedMap:
 
     def logit(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
         """Return the logit of each row."""
-        linear = self.weights.logit(features)
-        return linear if self.trees is None else self.trees.blend(linear, features)
+        return mix_logits(self.weights.logit(features), self.trees, features)
 
 
 def fit_map(
@@ -289,15 +287,16 @@ def left_out_losses(
     """
     names, losses = np.asarray(groups), list[list[float]]()
     usable = _usable(features, labels)
+    asks_trees = any(choice.share for choice in choices)
+    strengths = {choice.strength for choice in choices}
     for group in dict.fromkeys(names.tolist()):
         mine, rest = usable & (names == group), usable & (names != group)
         if not mine.any() or len(np.unique(labels[rest])) < 2:
             continue
-        asks_trees = any(choice.share for choice in choices)
         trees = fit_trees(features[rest], labels[rest] > 0) if asks_trees else None
         weights = {
             strength: fit_weights(features[rest], labels[rest], strength=strength)
-            for strength in {choice.strength for choice in choices}
+            for strength in strengths
         }
         losses.append(
             [

@@ -49,12 +49,6 @@ class Trees:
                 f"reverie calibrate MODEL"
             )
 
-    def blend(
-        self, linear: Float[np.ndarray, "*any"], features: Float[np.ndarray, "*any f"]
-    ) -> Float[np.ndarray, "*any"]:
-        """Mix the logit of the trees into that of the logistic map."""
-        return (1.0 - self.share) * linear + self.share * self.logit(features)
-
     def logit(self, features: Float[np.ndarray, "*any f"]) -> Float[np.ndarray, "*any"]:
         """Return the trees' own logit of each row; not-a-number where a feature is."""
         # As they were fitted: questions are asked in single precision.
@@ -68,6 +62,17 @@ class Trees:
         found = self.bias + values[trees, node - (2**DEPTH - 1)].sum(axis=1)
         found[~np.isfinite(rows).all(axis=1)] = np.nan
         return found.reshape(features.shape[:-1])
+
+
+def mix_logits(
+    linear: Float[np.ndarray, "*any"],
+    trees: Trees | None,
+    features: Float[np.ndarray, "*any f"],
+) -> Float[np.ndarray, "*any"]:
+    """Mix the logit of trees, where there are any, into that of the logistic map."""
+    if trees is None:
+        return linear
+    return (1.0 - trees.share) * linear + trees.share * trees.logit(features)
 
 
 def fit_trees(features: Float[np.ndarray, "n f"], labels: Bool[np.ndarray, " n"]) -> Trees:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reverie.core.errors import ConfigError, UnknownNameError
-from reverie.core.registry import unknown_name_message
+from reverie.core.errors import ConfigError
+from reverie.core.registry import keep_named
 from reverie.recipes import cartpole
 from reverie.recipes.base import override
 from reverie.recipes.classic_base import ClassicRunConfig, RoundsConfig, check_classic_run
@@ -43,13 +43,8 @@ def choose_arms(arms: Mapping[str, Settings], names: Sequence[str]) -> dict[str,
     Raises:
         UnknownNameError: There is no such arm.
     """
-    for name in names:
-        if name not in arms:
-            hint = f"The arms are: {', '.join(arms)}"
-            raise UnknownNameError(unknown_name_message("arm", name, tuple(arms), hint))
-    return {
-        name: settings for name, settings in arms.items() if not names or name in (BASELINE, *names)
-    }
+    hint = f"The arms are: {', '.join(arms)}"
+    return keep_named("arm", arms, names, always=BASELINE, hint=hint)
 
 
 def study_run() -> ClassicRunConfig:

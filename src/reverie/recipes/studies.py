@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from reverie.collect.curiosity import CURIOUS
-from reverie.core.errors import ConfigError, UnknownNameError
+from reverie.core.errors import ConfigError
 from reverie.core.files import write_bytes, write_json
-from reverie.core.registry import unknown_name_message
+from reverie.core.registry import keep_named
 from reverie.core.seeds import numpy_rng
 from reverie.evaluate.statistics import interquartile_mean, stratified_bootstrap
 from reverie.recipes.adapt import AdaptOrder, cpu_order, run_adapt
@@ -45,13 +45,8 @@ def choose_variants(names: tuple[str, ...]) -> dict[str, Caution]:
     Raises:
         UnknownNameError: There is no such variant.
     """
-    for name in names:
-        if name not in VARIANTS:
-            hint = f"The variants are: {'; '.join(VARIANTS)}"
-            raise UnknownNameError(unknown_name_message("variant", name, tuple(VARIANTS), hint))
-    return {
-        name: caution for name, caution in VARIANTS.items() if not names or name in (PLAIN, *names)
-    }
+    hint = f"The variants are: {'; '.join(VARIANTS)}"
+    return keep_named("variant", VARIANTS, names, always=PLAIN, hint=hint)
 
 
 RESULT_FILE = "study.json"

@@ -85,10 +85,10 @@ def load_show(folder: Path, *, watches: bool = True) -> Show:
 
 
 def _agent(folder: Path, world: WorldModel) -> Callable[[TaskSpec], Agent] | None:
-    found = find_controller(folder)
-    if found is None or not isinstance(world, ClassicWorld):
+    if not isinstance(world, ClassicWorld):
         return None
-    return partial(Agent, world, *found)
+    found = find_controller(folder)
+    return None if found is None else partial(Agent, world, *found)
 
 
 def make_show(
