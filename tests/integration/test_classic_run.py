@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from reverie.core.config import override
 from reverie.core.errors import ConfigError
 from reverie.core.metrics import read_metrics
 from reverie.data.exporters.hf import read_hf
 from reverie.data.store import EpisodeStore
 from reverie.models.families import load_any_world, load_controller_of
-from reverie.recipes.base import override
 from reverie.recipes.classic_base import ClassicRunConfig
 from reverie.recipes.classic_training import run_classic
 from reverie.recipes.registry import RECIPES, load_recipe, load_runner

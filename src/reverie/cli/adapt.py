@@ -52,9 +52,9 @@ def adapt(
     """
     import torch
 
+    from reverie.core.config import override
     from reverie.models.load import resolve_model
     from reverie.recipes.adapt import cpu_order, run_adapt
-    from reverie.recipes.base import override
     from reverie.train.loop import TrainingStoppedError
     from reverie.train.phase import Surroundings
 

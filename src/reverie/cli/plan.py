@@ -71,8 +71,8 @@ def plan(
         json: Also write the numbers to this file.
         machine: What to run on.
     """
+    from reverie.core.config import override
     from reverie.models.load import read_manifest, resolve_model
-    from reverie.recipes.base import override
     from reverie.recipes.caution import Caution
     from reverie.recipes.planning import PlanningOrder
 

@@ -1,5 +1,6 @@
 """``reverie study``: experiments that anyone can run again."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +36,8 @@ def cautious(
         out: Folder of everything; study.md is the table.
         workers: Processes.
     """
+    from reverie.core.config import override
     from reverie.models.load import read_manifest, resolve_model
-    from reverie.recipes.base import override
     from reverie.recipes.planning import PlanningOrder
     from reverie.recipes.studies import CautiousStudy, choose_variants, study_cautious, table
 
@@ -52,14 +53,28 @@ def cautious(
     print(table(numbers))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetedSize:
+    """How much is played and trained."""
+
+    seeds: int = 5
+    """Seeds of collection and training per task and source."""
+    episodes: int = 12
+    """Episodes per task."""
+    plan_episodes: int = 4
+    """Episodes that are played with each adapted model; 0 for none."""
+
+
 def targeted(
     *,
     model: str = "pocket",
     tasks: tuple[str, ...] = (),
     policies: tuple[str, ...] = (),
-    seeds: int = 5,
-    episodes: int = 12,
-    plan_episodes: int = 4,
+    size: Annotated[TargetedSize, tyro.conf.OmitArgPrefixes] = TargetedSize(),  # noqa: B008
+    settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
+    plan_settings: Annotated[
+        tuple[str, ...], tyro.conf.arg(name="set-plan", metavar="PATH=VALUE")
+    ] = (),
     out: Path = Path("runs/study-targeted"),
     workers: int = 2,
 ) -> None:
@@ -74,19 +89,34 @@ def targeted(
         model: Name of a shipped model, or the path of a model folder.
         tasks: Tasks that the model does not know; three MiniArcade games by default.
         policies: Sources; noop, random, expert and curiosity by default.
-        seeds: Seeds of collection and training per task and source.
-        episodes: Episodes per task.
-        plan_episodes: Episodes that are played with each adapted model.
+        size: How many seeds and episodes.
+        settings: Fields of the order of adapting, as for 'reverie adapt': num_rounds,
+            explore.max_steps, finetune.tokenizer_training.fit.total_steps …
+        plan_settings: Fields of the planning order, as for 'reverie plan': max_steps,
+            plan.horizon …
         out: Folder of everything; study.md is the table.
         workers: Processes.
     """
     from dataclasses import replace
 
+    from reverie.core.config import override
     from reverie.models.load import resolve_model
+    from reverie.recipes.adapt import AdaptOrder, cpu_order
+    from reverie.recipes.planning import PlanningOrder
     from reverie.recipes.studies import TargetedStudy, study_targeted, table
 
-    study = TargetedStudy(num_seeds=seeds, num_episodes=episodes, plan_episodes=plan_episodes)
+    def make_order(task: str, num_episodes: int, policy: str) -> AdaptOrder:
+        return override(cpu_order(task, num_episodes, policy), parse_settings(settings))
+
+    study = TargetedStudy(
+        num_seeds=size.seeds,
+        num_episodes=size.episodes,
+        plan_episodes=size.plan_episodes,
+        make_order=make_order,
+    )
     study = replace(study, tasks=tasks or study.tasks, policies=policies or study.policies)
+    planning = override(PlanningOrder(tasks=study.tasks), parse_settings(plan_settings))
+    study = replace(study, planning=planning)
     with Terminal() as terminal:
         numbers = study_targeted(
             resolve_model(model), study, out, num_workers=workers, audience=terminal

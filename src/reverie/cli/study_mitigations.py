@@ -39,7 +39,7 @@ def mitigations(
     """
     from dataclasses import replace
 
-    from reverie.recipes.base import override
+    from reverie.core.config import override
     from reverie.recipes.mitigation_study import study_mitigations
     from reverie.recipes.mitigations import MitigationStudy, choose_arms, debug_study
     from reverie.recipes.studies import table

@@ -86,7 +86,8 @@ def train(
         machine: What to run on.
         dry_run: Print the whole config and, on the standard error, what the run would cost.
     """
-    from reverie.recipes.base import RunConfig, override
+    from reverie.core.config import override
+    from reverie.recipes.base import RunConfig
 
     config = override(load_recipe(recipe)(tasks), parse_settings(settings))
     check, run = load_runner(config)

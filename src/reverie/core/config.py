@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from reverie.core.errors import ConfigError
@@ -61,43 +62,56 @@ def from_dict(kind: type[ConfigType], values: Any) -> ConfigType:
     return kind(**{name: _typed(hints[name], value, name) for name, value in values.items()})
 
 
-def replace_path(config: ConfigType, path: str, value: Any) -> ConfigType:
-    """Return a copy with one field changed, named by a dotted path such as ``"optim.lr"``.
+def override(config: ConfigType, settings: Mapping[str, Any]) -> ConfigType:
+    """Return a copy with fields changed by dotted path, such as ``{"optim.lr": 1e-3}``.
 
-    A path may also end inside a dictionary, such as ``"task_weights.pygame-pong"``: all that
-    follows its name is the key, and a key that is not there yet is added.
+    All changes are made at once: fields that must agree with each other are named together, in
+    any order. A path may also end inside a dictionary, such as ``"task_weights.pygame-pong"``: all
+    that follows its name is the key, and a key that is not there yet is added.
 
     Raises:
         ConfigError: There is no such field, nothing can be set inside of it, or the value has the
             wrong type.
     """
-    head, _, rest = path.partition(".")
+    inside: dict[str, dict[str, Any]] = {}
+    changed: dict[str, Any] = {}
+    for path, value in settings.items():
+        head, _, rest = path.partition(".")
+        hint = _hint_of(config, head)
+        if rest:
+            inside.setdefault(head, {})[rest] = value
+        else:
+            changed[head] = _typed(hint, value, path)
+    for head, values in inside.items():
+        current = changed.get(head, getattr(config, head))
+        changed[head] = _replaced_inside(current, _hint_of(config, head), head, values)
+    return dataclasses.replace(config, **changed)  # type: ignore[type-var]
+
+
+def _hint_of(config: ConfigType, name: str) -> Any:
     names = tuple(item.name for item in dataclasses.fields(config))  # type: ignore[arg-type]
-    if head not in names:
+    if name not in names:
         hint = f"{type(config).__name__} has: {', '.join(names)}"
-        raise ConfigError(unknown_name_message("config field", head, names, hint))
-    hint = typing.get_type_hints(type(config))[head]
-    if rest:
-        value = _replaced_inside(getattr(config, head), hint, path, value)
-    else:
-        value = _typed(hint, value, path)
-    return dataclasses.replace(config, **{head: value})  # type: ignore[type-var]
+        raise ConfigError(unknown_name_message("config field", name, names, hint))
+    return typing.get_type_hints(type(config))[name]
 
 
-def _replaced_inside(current: Any, hint: Any, path: str, value: Any) -> Any:
-    head, _, rest = path.partition(".")
+def _replaced_inside(current: Any, hint: Any, name: str, values: Mapping[str, Any]) -> Any:
     if dataclasses.is_dataclass(current):
-        return replace_path(current, rest, value)
+        return override(current, values)
     kinds = (hint, *typing.get_args(hint))
     mapping = next((kind for kind in kinds if typing.get_origin(kind) is dict), None)
     if mapping is None or not isinstance(current, (dict, types.NoneType)):
         raise ConfigError(
-            f"Nothing can be set inside of '{head}', which is {current!r}. Set the whole of it: "
-            f"'{head}' instead of '{path}'."
+            f"Nothing can be set inside of '{name}', which is {current!r}. Set the whole of it: "
+            f"'{name}' instead of '{name}.{next(iter(values))}'."
         )
     key_kind, value_kind = typing.get_args(mapping)
-    key = _typed(key_kind, rest, f"the key of '{head}'")
-    return {**(current or {}), key: _typed(value_kind, value, path)}
+    added_keys = {
+        _typed(key_kind, key, f"the key of '{name}'"): _typed(value_kind, value, f"{name}.{key}")
+        for key, value in values.items()
+    }
+    return {**(current or {}), **added_keys}
 
 
 def _plain(value: Any) -> Any:

@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from reverie.collect.order import CollectOrder
 from reverie.collect.policies import POLICIES
-from reverie.core.config import added, replace_path
+from reverie.core.config import added
 from reverie.core.errors import ConfigError
 from reverie.core.registry import unknown_name_message
 from reverie.envs.registry import task_spec
@@ -178,16 +178,6 @@ def _check_late_needs(config: RunConfig) -> None:
             f"{max(longest.values())} frames. Set dynamics_training.long_length="
             f"{max(longest.values())} or less, or raise data.step_limits."
         )
-
-
-Config = TypeVar("Config")
-
-
-def override(config: Config, settings: dict[str, Any]) -> Config:
-    """Return a copy with fields changed by dotted path, such as ``{"dynamics.context": 12}``."""
-    for path, value in settings.items():
-        config = replace_path(config, path, value)
-    return config
 
 
 def terminating(tasks: tuple[str, ...]) -> tuple[str, ...]:

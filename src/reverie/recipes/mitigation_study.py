@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reverie.core.config import to_dict
+from reverie.core.config import override, to_dict
 from reverie.core.errors import ConfigError
 from reverie.core.files import digest, write_bytes
 from reverie.core.metrics import read_metrics
@@ -29,7 +29,6 @@ from reverie.evaluate.plots import draw_rows
 from reverie.models.classic.objective import draw_latents
 from reverie.models.classic.world import ClassicWorld
 from reverie.planning.imagine import ImagineConfig, imagine
-from reverie.recipes.base import override
 from reverie.recipes.classic_base import ClassicRunConfig
 from reverie.recipes.classic_checks import RealLook, RoundFacts
 from reverie.recipes.classic_report import drift_of, play_score

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from reverie.core.config import override
 from reverie.core.errors import ConfigError
 from reverie.core.registry import keep_named
 from reverie.recipes import cartpole
-from reverie.recipes.base import override
 from reverie.recipes.classic_base import ClassicRunConfig, RoundsConfig, check_classic_run
 from reverie.train.trust import TrustConfig
 

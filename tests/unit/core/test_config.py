@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverie.core.config import from_dict, replace_path, to_dict
+from reverie.core.config import from_dict, override, to_dict
 from reverie.core.errors import ConfigError
 
 
@@ -72,29 +72,49 @@ def test_a_whole_number_may_stand_for_a_fraction_but_not_the_other_way() -> None
 
 
 def test_a_path_changes_one_field_and_nothing_else() -> None:
-    config = replace_path(Outer(), "inner.rate", 2)
+    config = override(Outer(), {"inner.rate": 2})
     assert config == Outer(inner=Inner(rate=2.0))
     with pytest.raises(ConfigError, match="Unknown config field 'rat'. Did you mean 'rate'"):
-        replace_path(Outer(), "inner.rat", 1.0)
+        override(Outer(), {"inner.rat": 1.0})
     with pytest.raises(ConfigError, match="^rate must be .*float.*, got .high"):
-        replace_path(Outer(), "inner.rate", "high")
+        override(Outer(), {"inner.rate": "high"})
 
 
 def test_a_path_may_end_inside_a_dictionary_and_may_add_a_key() -> None:
-    config = replace_path(Outer(names={"pygame-pong": 1}), "names.pygame-pong", 2)
+    config = override(Outer(names={"pygame-pong": 1}), {"names.pygame-pong": 2})
     assert config == Outer(names={"pygame-pong": 2})
-    assert replace_path(config, "names.v1.5", 3).names == {"pygame-pong": 2, "v1.5": 3}
+    assert override(config, {"names.v1.5": 3}).names == {"pygame-pong": 2, "v1.5": 3}
     assert config.names == {"pygame-pong": 2}, "the config it came from stays as it was"
-    assert replace_path(Outer(), "names.new", 1).names == {"new": 1}
+    assert override(Outer(), {"names.new": 1}).names == {"new": 1}
     with pytest.raises(ConfigError, match="^names.new must be .*int.*, got 'many'"):
-        replace_path(Outer(), "names.new", "many")
+        override(Outer(), {"names.new": "many"})
 
 
 @pytest.mark.parametrize("path", ["sizes.0", "is_fast.really", "width.deep.down", "inner.rate.x"])
 def test_a_path_that_goes_on_below_a_plain_value_is_refused_in_one_line(path: str) -> None:
     with pytest.raises(ConfigError, match="Nothing can be set inside of '") as caught:
-        replace_path(Outer(), path, 1)
+        override(Outer(), {path: 1})
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreeing:
+    total: int = 3
+    parts: int = 3
+    inner: Inner = Inner()
+
+    def __post_init__(self) -> None:
+        if self.total != self.parts:
+            raise ConfigError(f"{self.total} is not {self.parts}")
+
+
+def test_fields_that_must_agree_are_changed_together_in_any_order() -> None:
+    changed = override(
+        Agreeing(), {"parts": 5, "inner.rate": 1, "total": 5, "inner.kind": "causal"}
+    )
+    assert changed == Agreeing(total=5, parts=5, inner=Inner(rate=1.0, kind="causal"))
+    with pytest.raises(ConfigError, match="5 is not 3"):
+        override(Agreeing(), {"total": 5})
 
 
 def test_a_config_that_holds_an_object_cannot_be_saved() -> None:
