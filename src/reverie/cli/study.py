@@ -33,7 +33,7 @@ def cautious(
             always among them.
         episodes: Starts per task.
         settings: Fields of the planning order, as for 'reverie plan'.
-        out: Folder of everything; study.md is the table.
+        out: Folder of everything; study.md is the table, study.png the picture.
         workers: Processes.
     """
     from reverie.core.config import override
@@ -94,7 +94,7 @@ def targeted(
             explore.max_steps, finetune.tokenizer_training.fit.total_steps …
         plan_settings: Fields of the planning order, as for 'reverie plan': max_steps,
             plan.horizon …
-        out: Folder of everything; study.md is the table.
+        out: Folder of everything; study.md is the table, study.png the picture.
         workers: Processes.
     """
     from dataclasses import replace

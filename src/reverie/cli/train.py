@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from reverie.core.config import to_dict
+from reverie.core.config import override, to_dict
 from reverie.core.errors import ConfigError
 from reverie.recipes.registry import load_recipe, load_runner
 from reverie.train.loop import TrainingStoppedError
@@ -86,7 +86,6 @@ def train(
         machine: What to run on.
         dry_run: Print the whole config and, on the standard error, what the run would cost.
     """
-    from reverie.core.config import override
     from reverie.recipes.base import RunConfig
 
     config = override(load_recipe(recipe)(tasks), parse_settings(settings))

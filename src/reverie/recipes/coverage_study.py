@@ -17,18 +17,16 @@ from reverie.collect.collector import collect
 from reverie.collect.order import CollectOrder
 from reverie.core.config import to_dict
 from reverie.core.errors import ConfigError
-from reverie.core.files import write_bytes, write_json
-from reverie.core.registry import require_extra
+from reverie.core.files import write_json
 from reverie.core.seeds import child_seed
 from reverie.core.types import FrameSpec
 from reverie.data.sampling import Balance
 from reverie.data.store import EpisodeStore
-from reverie.evaluate.plots import draw_rows
 from reverie.models.load import load_world_model, save_world_model, weights_hash
 from reverie.recipes.adapt import CODEC, REPLAY_POLICIES
 from reverie.recipes.evaluation import EvaluationOrder, evaluate_live, quick_order, write_results
 from reverie.recipes.finetune import FinetuneConfig, FinetuneJob, finetune
-from reverie.recipes.studies import compared, number_of, spread, write_study
+from reverie.recipes.studies import Shown, compared, number_of, require_plots, spread, write_study
 from reverie.train.phase import PhaseFolder, Surroundings
 from reverie.train.progress import Audience, Silence
 
@@ -40,7 +38,6 @@ WAYS: Mapping[str, Balance] = {
     "coverage-aware": "tasks",
 }
 """How tasks are balanced in each continuation."""
-PICTURE = "study.png"
 GAIN = "rollout_gain_db"
 """What is drawn, task by task."""
 METRICS = ("reconstruction_psnr_db", "action_shuffle_ratio", GAIN)
@@ -107,7 +104,7 @@ def study_coverage(
         num_workers: Processes that collect.
         audience: Is told what goes on.
     """
-    require_extra("matplotlib.figure", "eval", "draw the study")
+    require_plots()
     tasks = tuple(study.episodes)
     names = (BEFORE, *WAYS)
     found = {n: {m: np.full((len(tasks), study.num_seeds), np.nan) for m in METRICS} for n in names}
@@ -126,14 +123,14 @@ def study_coverage(
         }
         for name in names
     }
-    shown: dict[str, dict[str, tuple[Any, Any]]] = {
+    shown: Shown = {
         f"{task}, {count} episodes": {
             name: (found[name][GAIN][row].tolist(), by_task[name][task][GAIN]) for name in names
         }
         for row, (task, count) in enumerate(study.episodes.items())
     }
-    write_bytes(out / PICTURE, draw_rows(shown))
-    return write_study(out, {"study": "coverage", **facts, "rows": rows, "by_task": by_task})
+    numbers = {"study": "coverage", **facts, "rows": rows, "by_task": by_task}
+    return write_study(out, numbers, shown)
 
 
 def _run_seed(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from reverie.core.config import override, to_dict
 from reverie.core.errors import ConfigError
-from reverie.core.files import digest, write_bytes
+from reverie.core.files import digest
 from reverie.core.metrics import read_metrics
 from reverie.core.registry import require_extra
 from reverie.core.seeds import child_seed
@@ -25,7 +25,6 @@ from reverie.data.store import EpisodeStore
 from reverie.envs.api import TaskEnv
 from reverie.envs.registry import open_envs
 from reverie.evaluate.dream_against_real import correlate, score_returns
-from reverie.evaluate.plots import draw_rows
 from reverie.models.classic.objective import draw_latents
 from reverie.models.classic.world import ClassicWorld
 from reverie.planning.imagine import ImagineConfig, imagine
@@ -34,14 +33,13 @@ from reverie.recipes.classic_checks import RealLook, RoundFacts
 from reverie.recipes.classic_report import drift_of, play_score
 from reverie.recipes.classic_training import collect_first, make_parts
 from reverie.recipes.mitigations import BASELINE, MitigationStudy
-from reverie.recipes.studies import compared, number_of, write_study
+from reverie.recipes.studies import Shown, compared, number_of, require_plots, write_study
 from reverie.train.classic import LatentStream, Round, read_stream, train_rnn, train_vae
 from reverie.train.controller import RealPlay, train_controller
 from reverie.train.grounding import Grounding
 from reverie.train.phase import PhaseFolder, Surroundings
 from reverie.train.progress import Audience, Silence
 
-PICTURE = "study.png"
 COLUMNS: Mapping[str, str] = {
     "real return": "real_return",
     "minus baseline": "real_return_minus_baseline",
@@ -108,7 +106,7 @@ def study_mitigations(
         audience: Is told what goes on.
     """
     require_extra("cma", "es", "search for controllers by CMA-ES")
-    require_extra("matplotlib.figure", "eval", "draw the study")
+    require_plots()
     store = _open_data(study, out, data, num_workers, audience)
     learned, held = _split(store, study.held_out)
     rows = _row_names(study)
@@ -362,9 +360,8 @@ def _write(
         "arms": {name: dict(settings) for name, settings in study.arms.items()},
     }
     numbers = {"study": "mitigations", **facts, "rows": rows, "measured": whole, "runs": runs}
-    shown: dict[str, dict[str, tuple[Any, Any]]] = {
-        column: {row: (runs[row][COLUMNS[column]], rows[row][column]) for row in rows}
+    shown: Shown = {
+        column: {row: (runs[row][COLUMNS[column]], whole[row][COLUMNS[column]]) for row in rows}
         for column in _SHOWN
     }
-    write_bytes(out / PICTURE, draw_rows(shown))
-    return write_study(out, numbers)
+    return write_study(out, numbers, shown)

@@ -5,7 +5,7 @@ end. Differences are paired: caution by start, collection by task and seed.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from jaxtyping import Float
 from reverie.collect.curiosity import CURIOUS
 from reverie.core.errors import ConfigError
 from reverie.core.files import write_bytes, write_json
-from reverie.core.registry import keep_named
+from reverie.core.registry import keep_named, require_extra
 from reverie.core.seeds import numpy_rng
+from reverie.evaluate.plots import draw_rows
 from reverie.evaluate.statistics import interquartile_mean, stratified_bootstrap
 from reverie.recipes.adapt import AdaptOrder, cpu_order, run_adapt
 from reverie.recipes.caution import Caution
@@ -49,10 +50,10 @@ def choose_variants(names: tuple[str, ...]) -> dict[str, Caution]:
     return keep_named("variant", VARIANTS, names, always=PLAIN, hint=hint)
 
 
-RESULT_FILE = "study.json"
-TABLE_FILE = "study.md"
+RESULT_FILE, TABLE_FILE, PICTURE = "study.json", "study.md", "study.png"
 
-
+Shown = Mapping[str, Mapping[str, tuple[Sequence[float], Mapping[str, float]]]]
+"""What the picture of a study shows, by panel and row: every run, and their spread."""
 Found = Mapping[str, Float[np.ndarray, "tasks seeds"]]
 """Metric to what was measured."""
 
@@ -94,6 +95,7 @@ def study_cautious(
     audience: Audience = Silence(),  # noqa: B008 - it keeps nothing
 ) -> dict[str, Any]:
     """Play every variant from the same starts, and compare each with plain planning."""
+    require_plots()
     scores: dict[str, Float[np.ndarray, "tasks episodes"]] = {}
     returns: dict[str, Float[np.ndarray, "tasks episodes"]] = {}
     abstentions: dict[str, float] = {}
@@ -121,7 +123,14 @@ def study_cautious(
         for name, values in scores.items()
     }
     facts = {"tasks": list(study.planning.tasks), "episodes": study.planning.num_episodes}
-    return write_study(out, {"study": "cautious", **facts, "rows": rows})
+    shown: Shown = {
+        what.replace("_", " "): {
+            name: ((values[name] - values[PLAIN]).ravel().tolist(), rows[name][what])
+            for name in rows
+        }
+        for what, values in {"score_minus_plain": scores, "return_minus_plain": returns}.items()
+    }
+    return write_study(out, {"study": "cautious", **facts, "rows": rows}, shown)
 
 
 def study_targeted(
@@ -133,6 +142,7 @@ def study_targeted(
     audience: Audience = Silence(),  # noqa: B008 - it keeps nothing
 ) -> dict[str, Any]:
     """Adapt a model to every task from every source and seed, and compare what it becomes."""
+    require_plots()
     metrics = ["reconstruction_psnr_db", "rollout_gain_db", "action_shuffle_ratio"]
     if study.plan_episodes:
         metrics.append("planned_score")
@@ -149,7 +159,14 @@ def study_targeted(
     baseline = found.get(BASELINE_SOURCE)
     rows = {policy: compared(mine, baseline, "random") for policy, mine in found.items()}
     facts = {"tasks": list(study.tasks), "seeds": study.num_seeds, "episodes": study.num_episodes}
-    return write_study(out, {"study": "targeted", **facts, "rows": rows})
+    shown: Shown = {
+        metric: {
+            policy: (found[policy][metric].ravel().tolist(), rows[policy][metric])
+            for policy in study.policies
+        }
+        for metric in metrics
+    }
+    return write_study(out, {"study": "targeted", **facts, "rows": rows}, shown)
 
 
 def _adapt_once(
@@ -209,8 +226,14 @@ def number_of(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else np.nan
 
 
-def write_study(out: Path, numbers: dict[str, Any]) -> dict[str, Any]:
-    """Write numbers and table of a study; return the numbers as they read back."""
+def require_plots() -> None:
+    """Fail before anything is run, not after, where the picture could not be drawn."""
+    require_extra("matplotlib.figure", "eval", "draw the study")
+
+
+def write_study(out: Path, numbers: dict[str, Any], shown: Shown) -> dict[str, Any]:
+    """Write numbers, table and picture of a study; return the numbers as they read back."""
+    write_bytes(out / PICTURE, draw_rows(shown))
     write_json(out / RESULT_FILE, numbers)
     write_bytes(out / TABLE_FILE, table(numbers).encode())
     return json.loads((out / RESULT_FILE).read_text())

@@ -13,7 +13,7 @@ from reverie.models.classic.objective import MdnRnnObjectiveConfig
 from reverie.recipes.cartpole import cartpole_dream
 from reverie.recipes.cartpole_student import cartpole_student
 from reverie.recipes.classic_base import ClassicRunConfig, check_classic_run
-from reverie.recipes.mitigation_study import PICTURE, study_mitigations
+from reverie.recipes.mitigation_study import study_mitigations
 from reverie.recipes.mitigations import (
     BASELINE,
     MitigationStudy,
@@ -21,6 +21,7 @@ from reverie.recipes.mitigations import (
     debug_study,
     make_arms,
 )
+from reverie.recipes.studies import PICTURE
 from reverie.train.controller import SearchConfig
 
 TESTED = ("grounding", "contrast and trust")

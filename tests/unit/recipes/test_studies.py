@@ -68,6 +68,7 @@ def test_a_dream_that_is_red_everywhere_makes_caution_abstain_and_a_green_one_do
     assert green["price 1"]["return_minus_plain"]["iqm"] == 0.0
     written = (tmp_path / "green" / "study.md").read_text()
     assert "| price 1 |" in written and "return_minus_plain" in written
+    assert (tmp_path / "green" / "study.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_variants_are_chosen_by_name_and_plain_planning_stays() -> None:
