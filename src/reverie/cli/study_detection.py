@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.markdown import Markdown
 
 
 def detection(
@@ -42,8 +41,7 @@ def detection(
     )
     with console.status("dreaming") as status:
         numbers = run_detection_study(study, tell=lambda task: status.update(f"watched {task}"))
-    console.print(Markdown(tables(numbers)))
-    console.print(f"Tables: {out / 'detection.md'}", soft_wrap=True)
+    print(tables(numbers))
 
 
 COMMANDS = {"detection": detection}

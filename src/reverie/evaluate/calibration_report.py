@@ -192,7 +192,8 @@ def draw_roc(judged: Sequence[Judged], test: WatchedDreams) -> bytes:
         axis.plot([0, 1], [0, 1], color="#aaa", linewidth=1, linestyle=":")
         axis.set(title=title, xlabel="false alarms", ylabel="found")
         axis.set_aspect("equal")
-        axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        # Below the diagonal there is room; beside the panel legends would be cut off.
+        axis.legend(fontsize=7, frameon=False, loc="lower right", labelspacing=0.25)
     return to_png(figure)
 
 

@@ -277,16 +277,9 @@ def calibration_numbers(
     calibration: Calibration, judged: Sequence[Judged], test: WatchedDreams
 ) -> dict[str, Any]:
     """Return the plain numbers of a judgement: every candidate, and the comparison that counts."""
-    by_name = {item.name: item for item in judged}
-    best = max(
-        (by_name[name] for name in PUBLISHED_SINGLE if name in by_name),
-        key=lambda item: _or(item.diverged.within_mean, 0.0),
-    )
-    difference = compare_within(by_name["probability"].clip_scores, best.clip_scores, test)
     return {
         "candidates": {item.name: judged_numbers(item) for item in judged},
-        "best_published": best.name,
-        "probability_minus_best_published": asdict(difference),
+        **against_published(judged, test),
         "channels": list(calibration.channels),
         "num_fit_dreams": calibration.num_dreams,
         "num_test_dreams": test.num_rows,
@@ -295,6 +288,17 @@ def calibration_numbers(
             group: asdict(item) for group, item in calibration.thresholds[f"{ALPHA:g}"].items()
         },
     }
+
+
+def against_published(judged: Sequence[Judged], test: WatchedDreams) -> dict[str, Any]:
+    """Compare the probability with the best published predictor by the within-task AUROC."""
+    by_name = {item.name: item for item in judged}
+    best = max(
+        (by_name[name] for name in PUBLISHED_SINGLE if name in by_name),
+        key=lambda item: _or(item.diverged.within_mean, 0.0),
+    )
+    difference = compare_within(by_name["probability"].clip_scores, best.clip_scores, test)
+    return {"best_published": best.name, "probability_minus_best_published": asdict(difference)}
 
 
 def judged_numbers(item: Judged) -> dict[str, Any]:

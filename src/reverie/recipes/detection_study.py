@@ -24,6 +24,7 @@ from reverie.evaluate.evaluation import plain
 from reverie.evaluate.statistics import bootstrap_mean
 from reverie.recipes.calibration import (
     CalibrationResult,
+    against_published,
     calibration_run,
     judged_numbers,
     report_calibration,
@@ -78,9 +79,11 @@ def run_detection_study(study: DetectionStudy, *, tell: OnText | None = None) ->
             on_dreams=None if tell is None else lambda task, _: tell(task),
         )
         report_calibration(result, place / "report.html", title=name)
+        unseen = judge_unseen(result)
         per_model[name] = {
             "seen": result.numbers,
-            "unseen": {item.name: judged_numbers(item) for item in judge_unseen(result)},
+            "unseen": {item.name: judged_numbers(item) for item in unseen},
+            "unseen_against_published": against_published(unseen, result.test) if unseen else None,
         }
     numbers = plain({"models": per_model, "summary": summarise(per_model)})
     write_json(study.out / "detection.json", numbers)
@@ -163,15 +166,11 @@ def tables(numbers: Mapping[str, Any]) -> str:
         form = next(form for _, name, form in _COLUMNS if name == key)
         lines.append(f"| {title} | {_cell(first[key], form)} | {bar} |")
     for name, model in numbers["models"].items():
-        gap = model["seen"]["probability_minus_best_published"]
-        lines += [
-            "",
-            f"{name}: within-task AUROC above the best published predictor "
-            f"('{model['seen']['best_published']}'): {_cell(gap['difference'], '{:+.3f}')} "
-            f"[{_cell(gap['low'], '{:+.3f}')}, {_cell(gap['high'], '{:+.3f}')}]; "
-            f"{model['seen']['num_fit_dreams']} dreams to fit, "
-            f"{model['seen']['num_test_dreams']} to judge.",
-        ]
+        seen, unseen = model["seen"], model["unseen_against_published"]
+        sizes = f"{seen['num_fit_dreams']} dreams to fit, {seen['num_test_dreams']} to judge"
+        lines += ["", f"{name}, {sizes}: {_gap(seen)}."]
+        if unseen is not None:
+            lines += ["", f"{name}, families left out of the fit: {_gap(unseen)}."]
     titles = {"seen": "Other seeds of the same tasks", "unseen": "Families left out of the fit"}
     for place, title in titles.items():
         rows = numbers["summary"][place]
@@ -184,6 +183,13 @@ def tables(numbers: Mapping[str, Any]) -> str:
             cells = [_cell(row[key], form) for _, key, form in _COLUMNS]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _gap(found: Mapping[str, Any]) -> str:
+    gap = found["probability_minus_best_published"]
+    difference, low, high = (_cell(gap[key], "{:+.3f}") for key in ("difference", "low", "high"))
+    best = found["best_published"]
+    return f"within-task AUROC above the best published, '{best}': {difference} [{low}, {high}]"
 
 
 def _cell(value: float | None, form: str) -> str:

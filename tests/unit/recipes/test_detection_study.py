@@ -8,7 +8,7 @@ from reverie.evaluate.calibration_report import write_calibration_report
 from reverie.evaluate.coverage_report import coverage_correlations, map_tasks
 from reverie.evaluate.detection import FitOrder, fit_calibration, judge_candidates
 from reverie.hallucination.calibrate import CalibrationSetup
-from reverie.recipes.calibration import calibration_numbers, judged_numbers
+from reverie.recipes.calibration import against_published, calibration_numbers, judged_numbers
 from reverie.recipes.detection_study import family_of, summarise, tables
 from tests.support.watched import make_dreams
 
@@ -35,13 +35,20 @@ def test_the_tables_and_the_report_name_every_candidate_and_bar(tmp_path: Path) 
     seen = calibration_numbers(fit_calibration(fit, order), judged, test)
     family = {task: task for task in fit.task}
     apart = judge_candidates(fit, test, order, CANDIDATES, held_out=family)
-    models = {"one": {"seen": seen, "unseen": {item.name: judged_numbers(item) for item in apart}}}
+    models = {
+        "one": {
+            "seen": seen,
+            "unseen": {item.name: judged_numbers(item) for item in apart},
+            "unseen_against_published": against_published(apart, test),
+        }
+    }
     summary = summarise(models)
     assert summary["seen"]["probability"]["auroc"] > 0.8
     text = tables({"models": models, "summary": summary})
     for name in (*CANDIDATES, "task identity", "≥ 0.90", "Families left out of the fit"):
         assert name in text
     assert "nan" not in text
+    assert text.count("above the best published, 'u_s': +0.000") == 2, "the same channel, twice"
     path = write_calibration_report(
         tmp_path / "report.html", judged, test, seen, known=fit, title="a <model>"
     )
