@@ -124,11 +124,14 @@ def roc_curve(
 
 def draw_rows(
     columns: Mapping[str, Mapping[str, tuple[Sequence[float], Mapping[str, float]]]],
+    *,
+    line: float | None = None,
 ) -> bytes:
     """Draw a study: one panel a column, one line a row, with every run and the interval.
 
     Args:
         columns: By column and row: the values of the runs, and their ``iqm``, ``low``, ``high``.
+        line: Where the dotted line stands that rows are compared with; at the first row by default.
     """
     names = list(next(iter(columns.values())))
     figure, axes = panels(1, len(columns), height=1.2 + 0.3 * len(names))
@@ -137,7 +140,8 @@ def draw_rows(
             axis.plot([spread["low"], spread["high"]], [place, place], color="#97bbf5", linewidth=5)
             axis.scatter(values, [place] * len(values), s=8, color="#1b2a49", alpha=0.6)
             axis.scatter([spread["iqm"]], [place], s=36, marker="|", color="#ff725c", zorder=3)
-        axis.axvline(rows[names[0]][1]["iqm"], color="#888", linewidth=1, linestyle=":")
+        place = rows[names[0]][1]["iqm"] if line is None else line
+        axis.axvline(place, color="#888", linewidth=1, linestyle=":")
         axis.set(title=column, yticks=range(len(names)), yticklabels=[])
         axis.invert_yaxis()
     np.asarray(axes).reshape(-1)[0].set_yticklabels(names, fontsize=8)

@@ -124,13 +124,12 @@ def study_cautious(
     }
     facts = {"tasks": list(study.planning.tasks), "episodes": study.planning.num_episodes}
     shown: Shown = {
-        what.replace("_", " "): {
-            name: ((values[name] - values[PLAIN]).ravel().tolist(), rows[name][what])
-            for name in rows
+        f"{what} minus {PLAIN}": {
+            name: _paired(values[name], values[PLAIN]) for name in values if name != PLAIN
         }
-        for what, values in {"score_minus_plain": scores, "return_minus_plain": returns}.items()
+        for what, values in {"score": scores, "return": returns}.items()
     }
-    return write_study(out, {"study": "cautious", **facts, "rows": rows}, shown)
+    return write_study(out, {"study": "cautious", **facts, "rows": rows}, shown, line=0.0)
 
 
 def study_targeted(
@@ -159,14 +158,16 @@ def study_targeted(
     baseline = found.get(BASELINE_SOURCE)
     rows = {policy: compared(mine, baseline, "random") for policy, mine in found.items()}
     facts = {"tasks": list(study.tasks), "seeds": study.num_seeds, "episodes": study.num_episodes}
+    others = [policy for policy in study.policies if found[policy] is not baseline]
     shown: Shown = {
-        metric: {
-            policy: (found[policy][metric].ravel().tolist(), rows[policy][metric])
-            for policy in study.policies
+        metric if baseline is None else f"{metric} minus {BASELINE_SOURCE}": {
+            policy: _paired(found[policy][metric], None if baseline is None else baseline[metric])
+            for policy in others or study.policies
         }
         for metric in metrics
     }
-    return write_study(out, {"study": "targeted", **facts, "rows": rows}, shown)
+    numbers = {"study": "targeted", **facts, "rows": rows}
+    return write_study(out, numbers, shown, line=None if baseline is None else 0.0)
 
 
 def _adapt_once(
@@ -189,6 +190,14 @@ def _adapt_once(
     adapted = folder / f"round-{order.num_rounds - 1}" / "model"
     numbers = run_planning(adapted, planning, folder / "planning", num_workers=num_workers)
     return {**measured, "planned_score": numbers["tasks"][task][PLANNER]["mean"]}
+
+
+def _paired(
+    mine: Float[np.ndarray, "tasks runs"], baseline: Float[np.ndarray, "tasks runs"] | None
+) -> tuple[Sequence[float], Mapping[str, float]]:
+    """Return what a picture shows of runs, or of their differences to another way's."""
+    values = mine if baseline is None else mine - baseline
+    return values.ravel().tolist(), spread(values, "picture")
 
 
 def spread(values: Float[np.ndarray, "tasks runs"], name: str) -> dict[str, float]:
@@ -231,9 +240,11 @@ def require_plots() -> None:
     require_extra("matplotlib.figure", "eval", "draw the study")
 
 
-def write_study(out: Path, numbers: dict[str, Any], shown: Shown) -> dict[str, Any]:
+def write_study(
+    out: Path, numbers: dict[str, Any], shown: Shown, *, line: float | None = None
+) -> dict[str, Any]:
     """Write numbers, table and picture of a study; return the numbers as they read back."""
-    write_bytes(out / PICTURE, draw_rows(shown))
+    write_bytes(out / PICTURE, draw_rows(shown, line=line))
     write_json(out / RESULT_FILE, numbers)
     write_bytes(out / TABLE_FILE, table(numbers).encode())
     return json.loads((out / RESULT_FILE).read_text())
