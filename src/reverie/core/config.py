@@ -88,7 +88,7 @@ def override(config: ConfigType, settings: Mapping[str, Any]) -> ConfigType:
     return dataclasses.replace(config, **changed)  # type: ignore[type-var]
 
 
-def _hint_of(config: ConfigType, name: str) -> Any:
+def _hint_of(config: object, name: str) -> Any:
     names = tuple(item.name for item in dataclasses.fields(config))  # type: ignore[arg-type]
     if name not in names:
         hint = f"{type(config).__name__} has: {', '.join(names)}"
