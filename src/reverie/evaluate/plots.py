@@ -130,7 +130,7 @@ def draw_rows(
     """Draw a study: one panel a column, one line a row, with every run and the interval.
 
     Args:
-        columns: By column and row: the values of the runs, and their ``iqm``, ``low``, ``high``.
+        columns: By column and row: the values of the runs, and their ``middle``, ``low``, ``high``.
         line: Where the dotted line stands that rows are compared with; at the first row by default.
     """
     names = list(next(iter(columns.values())))
@@ -138,9 +138,9 @@ def draw_rows(
     for axis, (column, rows) in zip(np.asarray(axes).reshape(-1), columns.items(), strict=True):
         for place, (values, spread) in enumerate(rows.values()):
             axis.plot([spread["low"], spread["high"]], [place, place], color="#97bbf5", linewidth=5)
-            axis.scatter(values, [place] * len(values), s=8, color="#1b2a49", alpha=0.6)
-            axis.scatter([spread["iqm"]], [place], s=36, marker="|", color="#ff725c", zorder=3)
-        place = rows[names[0]][1]["iqm"] if line is None else line
+            axis.scatter(values, [place] * len(values), s=8, color="#1b2a49", alpha=0.6, zorder=3)
+            axis.scatter([spread["middle"]], [place], s=36, marker="|", color="#ff725c", zorder=3)
+        place = rows[names[0]][1]["middle"] if line is None else line
         axis.axvline(place, color="#888", linewidth=1, linestyle=":")
         axis.set(title=column, yticks=range(len(names)), yticklabels=[])
         axis.invert_yaxis()

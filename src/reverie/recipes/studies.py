@@ -112,11 +112,11 @@ def study_cautious(
         abstentions[name] = sum(item.counts["abstentions"] for item in episodes) / decisions
     rows = {
         name: {
-            "score": spread(values, name),
-            "score_minus_plain": spread(values - scores[PLAIN], f"{name} minus plain"),
-            "return": spread(returns[name], f"{name} return"),
+            "score": spread(values, name, average),
+            "score_minus_plain": spread(values - scores[PLAIN], f"{name} minus plain", average),
+            "return": spread(returns[name], f"{name} return", average),
             "return_minus_plain": spread(
-                returns[name] - returns[PLAIN], f"{name} return minus plain"
+                returns[name] - returns[PLAIN], f"{name} return minus plain", average
             ),
             "abstention_share": abstentions[name],
         }
@@ -125,7 +125,7 @@ def study_cautious(
     facts = {"tasks": list(study.planning.tasks), "episodes": study.planning.num_episodes}
     shown: Shown = {
         f"{what} minus {PLAIN}": {
-            name: _paired(values[name], values[PLAIN]) for name in values if name != PLAIN
+            name: _paired(values[name], values[PLAIN], average) for name in values if name != PLAIN
         }
         for what, values in {"score": scores, "return": returns}.items()
     }
@@ -193,26 +193,37 @@ def _adapt_once(
 
 
 def _paired(
-    mine: Float[np.ndarray, "tasks runs"], baseline: Float[np.ndarray, "tasks runs"] | None
+    mine: Float[np.ndarray, "tasks runs"],
+    baseline: Float[np.ndarray, "tasks runs"] | None,
+    statistic: Callable[[Float[np.ndarray, "tasks runs"]], float] = interquartile_mean,
 ) -> tuple[Sequence[float], Mapping[str, float]]:
     """Return what a picture shows of runs, or of their differences to another way's."""
     values = mine if baseline is None else mine - baseline
-    return values.ravel().tolist(), spread(values, "picture")
+    return values.ravel().tolist(), spread(values, "picture", statistic)
 
 
-def spread(values: Float[np.ndarray, "tasks runs"], name: str) -> dict[str, float]:
-    """Return mean and interquartile mean over tasks and runs, with a stratified interval.
+def spread(
+    values: Float[np.ndarray, "tasks runs"],
+    name: str,
+    statistic: Callable[[Float[np.ndarray, "tasks runs"]], float] = interquartile_mean,
+) -> dict[str, float]:
+    """Return the middle of all tasks and runs, by some statistic, with a stratified interval.
 
     Runs that could not be measured are left out with their whole column, and counted.
     """
     kept = values[:, np.isfinite(values).all(axis=0)]
     facts = {"num_runs": float(kept.size), "num_left_out": float(values.size - kept.size)}
     if not kept.size:
-        return {**facts, "mean": np.nan, "iqm": np.nan, "low": np.nan, "high": np.nan}
+        return {**facts, **dict.fromkeys(("mean", "iqm", "middle", "low", "high"), np.nan)}
     rng = numpy_rng(0, "study", name)
-    low, high = stratified_bootstrap(kept, interquartile_mean, rng=rng)
-    mean, iqm = float(kept.mean()), interquartile_mean(kept)
-    return {**facts, "mean": mean, "iqm": iqm, "low": low, "high": high}
+    low, high = stratified_bootstrap(kept, statistic, rng=rng)
+    means = {"mean": float(kept.mean()), "iqm": interquartile_mean(kept)}
+    return {**facts, **means, "middle": statistic(kept), "low": low, "high": high}
+
+
+def average(values: Float[np.ndarray, "tasks runs"]) -> float:
+    """Return the mean of all: scores of 0 and 1 have no interquartile mean worth the name."""
+    return float(values.mean())
 
 
 def compared(mine: Found, baseline: Found | None, name: str) -> dict[str, Any]:
@@ -251,7 +262,7 @@ def write_study(
 
 
 def table(numbers: Mapping[str, Any]) -> str:
-    """Write a study's rows as a Markdown table: interquartile means with 95 % intervals."""
+    """Write a study's rows as a Markdown table: middles with 95 % intervals."""
     names = list(dict.fromkeys(name for row in numbers["rows"].values() for name in row))
     lines = [f"| {numbers['study']} | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
     for name, row in numbers["rows"].items():
@@ -262,5 +273,5 @@ def table(numbers: Mapping[str, Any]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        return f"{value['iqm']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        return f"{value['middle']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
     return "–" if value is None else f"{value:.3f}"

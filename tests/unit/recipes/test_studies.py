@@ -18,6 +18,7 @@ from reverie.recipes.studies import (
     VARIANTS,
     CautiousStudy,
     TargetedStudy,
+    average,
     choose_variants,
     spread,
     study_cautious,
@@ -59,13 +60,13 @@ def test_a_dream_that_is_red_everywhere_makes_caution_abstain_and_a_green_one_do
     give_limits(model, -2.0, -1.0)
     red = study_cautious(model, study, tmp_path / "red", num_workers=1)["rows"]
     assert red["price 1"]["abstention_share"] == 1.0 and red["plain"]["abstention_share"] == 0.0
-    assert red["plain"]["score_minus_plain"]["iqm"] == 0.0
+    assert red["plain"]["score_minus_plain"]["middle"] == 0.0
     give_limits(model, 1e8, 1e9)
     green = study_cautious(model, study, tmp_path / "green", num_workers=1)["rows"]
     assert green["price 1"]["abstention_share"] == 0.0
     # Without doubt, caution plans as if there were none.
-    assert green["price 1"]["score_minus_plain"]["iqm"] == 0.0
-    assert green["price 1"]["return_minus_plain"]["iqm"] == 0.0
+    assert green["price 1"]["score_minus_plain"]["middle"] == 0.0
+    assert green["price 1"]["return_minus_plain"]["middle"] == 0.0
     written = (tmp_path / "green" / "study.md").read_text()
     assert "| price 1 |" in written and "return_minus_plain" in written
     assert (tmp_path / "green" / "study.png").read_bytes().startswith(b"\x89PNG")
@@ -125,12 +126,15 @@ def test_runs_without_a_number_are_left_out_and_counted() -> None:
     values = np.array([[0.1, np.nan, 0.3, 0.4], [0.5, 0.6, 0.9, 1.0]])
     found = spread(values, "example")
     assert found["num_runs"] == 6 and found["num_left_out"] == 2
-    assert found["low"] <= found["iqm"] <= found["high"]
+    assert found["low"] <= found["middle"] == found["iqm"] <= found["high"]
     assert np.isnan(spread(np.full((1, 2), np.nan), "nothing")["iqm"])
+    wins = np.eye(4)
+    assert spread(wins, "wins")["middle"] == 0.0, "a quarter of wins is cut away"
+    assert spread(wins, "wins", average)["middle"] == 0.25
 
 
 def test_a_table_shows_an_interval_with_every_mean() -> None:
-    row = {"score": {"iqm": 0.25, "low": 0.1, "high": 0.4, "mean": 0.2}, "share": 0.5}
+    row = {"score": {"middle": 0.25, "low": 0.1, "high": 0.4, "mean": 0.2}, "share": 0.5}
     text = table({"study": "cautious", "rows": {"plain": row, "other": {"share": 0.1}}})
     assert "| plain | 0.250 [0.100, 0.400] | 0.500 |" in text
     assert "| other | – | 0.100 |" in text
