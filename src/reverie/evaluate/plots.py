@@ -137,13 +137,15 @@ def draw_rows(
     figure, axes = panels(1, len(columns), height=1.2 + 0.3 * len(names))
     for axis, (column, rows) in zip(np.asarray(axes).reshape(-1), columns.items(), strict=True):
         for place, (values, spread) in enumerate(rows.values()):
-            axis.plot([spread["low"], spread["high"]], [place, place], color="#97bbf5", linewidth=5)
+            ends = [spread["low"], spread["high"]]
+            # Butt: other caps make the interval longer than it is.
+            axis.plot(ends, [place] * 2, color="#97bbf5", linewidth=5, solid_capstyle="butt")
             axis.scatter(values, [place] * len(values), s=8, color="#1b2a49", alpha=0.6, zorder=3)
             axis.scatter([spread["middle"]], [place], s=36, marker="|", color="#ff725c", zorder=3)
-        place = rows[names[0]][1]["middle"] if line is None else line
-        axis.axvline(place, color="#888", linewidth=1, linestyle=":")
+        origin = rows[names[0]][1]["middle"] if line is None else line
+        axis.axvline(origin, color="#888", linewidth=1, linestyle=":")
         axis.set(title=column, yticks=range(len(names)), yticklabels=[])
-        axis.invert_yaxis()
+        axis.set_ylim(len(names) - 0.5, -0.5)
     np.asarray(axes).reshape(-1)[0].set_yticklabels(names, fontsize=8)
     return to_png(figure)
 
