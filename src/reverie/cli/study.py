@@ -108,15 +108,18 @@ def targeted(
     def make_order(task: str, num_episodes: int, policy: str) -> AdaptOrder:
         return override(cpu_order(task, num_episodes, policy), parse_settings(settings))
 
-    study = TargetedStudy(
+    study = TargetedStudy()
+    names = tasks or study.tasks
+    study = replace(
+        study,
+        tasks=names,
+        policies=policies or study.policies,
         num_seeds=size.seeds,
         num_episodes=size.episodes,
         plan_episodes=size.plan_episodes,
         make_order=make_order,
+        planning=override(PlanningOrder(tasks=names), parse_settings(plan_settings)),
     )
-    study = replace(study, tasks=tasks or study.tasks, policies=policies or study.policies)
-    planning = override(PlanningOrder(tasks=study.tasks), parse_settings(plan_settings))
-    study = replace(study, planning=planning)
     with Terminal() as terminal:
         numbers = study_targeted(
             resolve_model(model), study, out, num_workers=workers, audience=terminal

@@ -73,18 +73,16 @@ def override(config: ConfigType, settings: Mapping[str, Any]) -> ConfigType:
         ConfigError: There is no such field, nothing can be set inside of it, or the value has the
             wrong type.
     """
-    inside: dict[str, dict[str, Any]] = {}
-    changed: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {}
     for path, value in settings.items():
         head, _, rest = path.partition(".")
-        hint = _hint_of(config, head)
-        if rest:
-            inside.setdefault(head, {})[rest] = value
-        else:
-            changed[head] = _typed(hint, value, path)
-    for head, values in inside.items():
-        current = changed.get(head, getattr(config, head))
-        changed[head] = _replaced_inside(current, _hint_of(config, head), head, values)
+        groups.setdefault(head, {})[rest] = value
+    changed: dict[str, Any] = {}
+    for head, values in groups.items():
+        hint, current = _hint_of(config, head), getattr(config, head, None)
+        if "" in values:
+            current = _typed(hint, values.pop(""), head)
+        changed[head] = _replaced_inside(current, hint, head, values) if values else current
     return dataclasses.replace(config, **changed)  # type: ignore[type-var]
 
 

@@ -123,13 +123,15 @@ def study_cautious(
         for name, values in scores.items()
     }
     facts = {"tasks": list(study.planning.tasks), "episodes": study.planning.num_episodes}
+    differences = {"score_minus_plain": scores, "return_minus_plain": returns}
     shown: Shown = {
-        f"{what} minus {PLAIN}": {
-            name: _paired(values[name], values[PLAIN], average) for name in values if name != PLAIN
+        difference: {
+            name: ((values[name] - values[PLAIN]).ravel().tolist(), row[difference])
+            for name, row in rows.items()
         }
-        for what, values in {"score": scores, "return": returns}.items()
+        for difference, values in differences.items()
     }
-    return write_study(out, {"study": "cautious", **facts, "rows": rows}, shown, line=0.0)
+    return write_study(out, {"study": "cautious", **facts, "rows": rows}, shown)
 
 
 def study_targeted(
@@ -155,17 +157,19 @@ def study_targeted(
                 values = _adapt_once(model, study, task, policy, seed, folder, num_workers)
                 for metric in metrics:
                     found[policy][metric][row, seed] = number_of(values[metric])
-    baseline = found.get(BASELINE_SOURCE)
-    rows = {policy: compared(mine, baseline, "random") for policy, mine in found.items()}
+    # Alone it has nothing to be compared with.
+    baseline = found.get(BASELINE_SOURCE) if len(found) > 1 else None
+    rows = {policy: compared(mine, baseline, BASELINE_SOURCE) for policy, mine in found.items()}
     facts = {"tasks": list(study.tasks), "seeds": study.num_seeds, "episodes": study.num_episodes}
-    others = [policy for policy in study.policies if found[policy] is not baseline]
-    shown: Shown = {
-        metric if baseline is None else f"{metric} minus {BASELINE_SOURCE}": {
-            policy: _paired(found[policy][metric], None if baseline is None else baseline[metric])
-            for policy in others or study.policies
+    shown: dict[str, dict[str, tuple[Sequence[float], Mapping[str, float]]]] = {}
+    for metric in metrics:
+        column = metric if baseline is None else f"{metric}_minus_{BASELINE_SOURCE}"
+        origin = 0.0 if baseline is None else baseline[metric]
+        shown[column] = {
+            policy: ((mine[metric] - origin).ravel().tolist(), rows[policy][column])
+            for policy, mine in found.items()
+            if column in rows[policy]
         }
-        for metric in metrics
-    }
     numbers = {"study": "targeted", **facts, "rows": rows}
     return write_study(out, numbers, shown, line=None if baseline is None else 0.0)
 
@@ -190,16 +194,6 @@ def _adapt_once(
     adapted = folder / f"round-{order.num_rounds - 1}" / "model"
     numbers = run_planning(adapted, planning, folder / "planning", num_workers=num_workers)
     return {**measured, "planned_score": numbers["tasks"][task][PLANNER]["mean"]}
-
-
-def _paired(
-    mine: Float[np.ndarray, "tasks runs"],
-    baseline: Float[np.ndarray, "tasks runs"] | None,
-    statistic: Callable[[Float[np.ndarray, "tasks runs"]], float] = interquartile_mean,
-) -> tuple[Sequence[float], Mapping[str, float]]:
-    """Return what a picture shows of runs, or of their differences to another way's."""
-    values = mine if baseline is None else mine - baseline
-    return values.ravel().tolist(), spread(values, "picture", statistic)
 
 
 def spread(
@@ -255,9 +249,9 @@ def write_study(
     out: Path, numbers: dict[str, Any], shown: Shown, *, line: float | None = None
 ) -> dict[str, Any]:
     """Write numbers, table and picture of a study; return the numbers as they read back."""
-    write_bytes(out / PICTURE, draw_rows(shown, line=line))
     write_json(out / RESULT_FILE, numbers)
     write_bytes(out / TABLE_FILE, table(numbers).encode())
+    write_bytes(out / PICTURE, draw_rows(shown, line=line))
     return json.loads((out / RESULT_FILE).read_text())
 
 
