@@ -35,6 +35,7 @@ TINY_PLAN = PlanConfig(
     num_finalists=1,
     search=SearchConfig(num_candidates=3, num_elites=2, num_iterations=1),
 )
+TINY_STUDY_PLAN = replace(TINY_PLAN, horizon=2, num_executed=2)
 
 
 def tiny_order() -> AdaptOrder:

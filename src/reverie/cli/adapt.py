@@ -42,7 +42,8 @@ def adapt(
         task: The new task.
         model: Name of a shipped model, or the path of a model folder.
         episodes: Episodes of the task, over all rounds.
-        policy: curiosity, or any behaviour of 'reverie collect'.
+        policy: curiosity, any behaviour of 'reverie collect', or all: noop, random, expert and
+            curiosity in turn.
         name: Of the run; adapt-TASK-POLICY by default.
         settings: Fields of the order to change, by dotted path: num_rounds, replay_episodes,
             explore.curiosity.gauge, explore.curiosity.plan.horizon, explore.seed,

@@ -21,8 +21,8 @@ def cautious(
 ) -> None:
     """Does caution help? Plan with and without it from the same starts.
 
-    Compares prices on doubt, survival, early stop and a control with shuffled doubts. The same
-    command goes on after an interruption.
+    Compares prices on doubt, survival, early stop and a control with shuffled doubts: score, goal
+    reached at any time, return. The same command goes on after an interruption.
 
     Example: reverie study cautious --tasks pygame-point-maze-var1 pygame-pong
 
@@ -38,8 +38,9 @@ def cautious(
     """
     from reverie.core.config import override
     from reverie.models.load import read_manifest, resolve_model
+    from reverie.recipes.cautious_study import CautiousStudy, choose_variants, study_cautious
     from reverie.recipes.planning import PlanningOrder
-    from reverie.recipes.studies import CautiousStudy, choose_variants, study_cautious, table
+    from reverie.recipes.studies import table
 
     folder = resolve_model(model)
     order = PlanningOrder(
@@ -80,15 +81,16 @@ def targeted(
 ) -> None:
     """Which data teach a model a new task? Adapt it from several sources and compare.
 
-    Everything at equal numbers of episodes: reconstruction, rollout gain, action-shuffle ratio and
-    the score of planning. The same command goes on after an interruption.
+    Everything at equal numbers of episodes: reconstruction, rollout gain, action-shuffle ratio, the
+    score of planning, and what the source saw: cells of the task, and reward. The same command goes
+    on after an interruption.
 
     Example: reverie study targeted --tasks pygame-air-hockey --seeds 2
 
     Args:
         model: Name of a shipped model, or the path of a model folder.
         tasks: Tasks that the model does not know; three MiniArcade games by default.
-        policies: Sources; noop, random, expert and curiosity by default.
+        policies: Sources; noop, random, expert, curiosity and all of these in turn by default.
         size: How many seeds and episodes.
         settings: Fields of the order of adapting, as for 'reverie adapt': num_rounds,
             explore.max_steps, finetune.tokenizer_training.fit.total_steps …
@@ -103,7 +105,8 @@ def targeted(
     from reverie.models.load import resolve_model
     from reverie.recipes.adapt import AdaptOrder, cpu_order
     from reverie.recipes.planning import PlanningOrder
-    from reverie.recipes.studies import TargetedStudy, study_targeted, table
+    from reverie.recipes.studies import table
+    from reverie.recipes.targeted_study import TargetedStudy, study_targeted
 
     def make_order(task: str, num_episodes: int, policy: str) -> AdaptOrder:
         return override(cpu_order(task, num_episodes, policy), parse_settings(settings))

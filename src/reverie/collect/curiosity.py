@@ -7,9 +7,6 @@ where nothing beats it a random plan is executed.
 
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
 from reverie.collect.planner import OnDecision, PlannerPolicy
 from reverie.hallucination.gauges import MOTION as MOTION_GAUGE
 from reverie.hallucination.gauges import make_gauge
@@ -20,9 +17,6 @@ from reverie.planning.plan import PlanConfig
 CURIOUS = "curiosity"
 """What episodes record as their source."""
 DEFAULT_GAUGE = "u_r/floored"
-NUM_CELLS = 32
-"""Cells along each axis of a coverage map."""
-_CELL_MARGIN = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,27 +62,3 @@ def curious_policy(
 
 READINGS = (CURIOSITY, MOTION)
 """Names of the live readings of a curious plan."""
-
-
-def new_cell_share(
-    earlier: Float[np.ndarray, "n d"], later: Float[np.ndarray, "m d"], num_cells: int = NUM_CELLS
-) -> float:
-    """Return how many cells only ``later`` visits, as a share of those that ``earlier`` visits.
-
-    Cells are a grid over the two leading principal axes of all points together.
-
-    Args:
-        earlier: Latents of frames collected before, flattened.
-        later: Those of the newest episodes.
-        num_cells: Along each axis.
-    """
-    points = np.concatenate([earlier, later])
-    centred = points - points.mean(axis=0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    flat = centred @ axes[:2].T
-    low, high = flat.min(axis=0), flat.max(axis=0)
-    room = np.maximum(high - low, 1e-9) * (1 + _CELL_MARGIN)
-    index = np.floor((flat - low) / room * num_cells).astype(np.int64)
-    keys = index @ np.array([num_cells, 1])[: index.shape[1]]
-    before = set(keys[: len(earlier)].tolist())
-    return len(set(keys[len(earlier) :].tolist()) - before) / max(len(before), 1)

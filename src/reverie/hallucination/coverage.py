@@ -147,3 +147,32 @@ def coverage_map(
         x_edges=bins[0],
         y_edges=bins[1],
     )
+
+
+def visited_cells(
+    groups: Sequence[Float[np.ndarray, "_ w"]], *, num_cells: int = NUM_CELLS
+) -> list[set[tuple[int, ...]]]:
+    """Return the cells that each group of latents visits, on the principal plane of them all.
+
+    Args:
+        groups: Latents of frames, one row each.
+        num_cells: Along each axis, from the outermost frame to the opposite one.
+    """
+    joined = np.concatenate(groups)
+    placed = (joined - joined.mean(axis=0)) @ principal_axes(joined)
+    low, high = placed.min(axis=0), placed.max(axis=0)
+    width = np.where(high > low, (high - low) / num_cells, 1.0)
+    cells = np.floor((placed - low) / width).astype(np.int64).clip(0, num_cells - 1)
+    ends = np.cumsum([len(group) for group in groups])[:-1]
+    return [{tuple(cell) for cell in part.tolist()} for part in np.split(cells, ends)]
+
+
+def new_cell_share(
+    earlier: Float[np.ndarray, "n w"],
+    later: Float[np.ndarray, "m w"],
+    *,
+    num_cells: int = NUM_CELLS,
+) -> float:
+    """Return how many cells only ``later`` visits, as a share of those that ``earlier`` visits."""
+    before, after = visited_cells([earlier, later], num_cells=num_cells)
+    return len(after - before) / max(len(before), 1)

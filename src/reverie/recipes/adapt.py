@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from reverie.collect.collector import collect
-from reverie.collect.curiosity import CURIOUS, CuriosityConfig, new_cell_share
+from reverie.collect.curiosity import CURIOUS, CuriosityConfig
 from reverie.collect.order import CollectOrder
 from reverie.collect.policies import POLICIES
 from reverie.core.config import to_dict
@@ -25,6 +25,7 @@ from reverie.core.types import Episode
 from reverie.data.store import EpisodeStore
 from reverie.envs.registry import task_spec
 from reverie.evaluate.evaluation import TaskEvaluation
+from reverie.hallucination.coverage import new_cell_share
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import load_world_model, save_world_model, weights_hash
 from reverie.recipes.evaluation import (
@@ -51,6 +52,9 @@ REPLAY_POLICIES = {"mixed": 2.0, "noise": 1.0, "random": 1.0}
 REPLAY_LIMITS = (32, 32, 32, 32, 32, 32, 400)
 """Lengths dealt to replayed episodes, as the pocket recipe deals them."""
 WARMUP_POLICY = "random"
+ALL = "all"
+"""A source that is every source in turn."""
+SOURCES = ("noop", "random", "expert", CURIOUS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +85,9 @@ class AdaptOrder:
     def __post_init__(self) -> None:
         """Refuse orders that cannot be carried out, before anything is played."""
         task_spec(self.explore.task)
-        if self.explore.policy != CURIOUS:
-            POLICIES.target(self.explore.policy)
+        for name in self.sources:
+            if name != CURIOUS:
+                POLICIES.target(name)
         if not 1 <= self.num_rounds <= self.num_episodes:
             raise ConfigError(
                 f"Every round needs an episode: got {self.num_rounds} rounds for "
@@ -98,9 +103,16 @@ class AdaptOrder:
         """Return how many episodes there are when a round has collected; rounds are alike."""
         return self.num_episodes * (round_index + 1) // self.num_rounds
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Who plays, in turn."""
+        return SOURCES if self.explore.policy == ALL else (self.explore.policy,)
+
     def policy_of(self, index: int) -> str:
         """Return who plays an episode."""
-        return WARMUP_POLICY if index < self.num_warmup else self.explore.policy
+        if index < self.num_warmup:
+            return WARMUP_POLICY
+        return self.sources[(index - self.num_warmup) % len(self.sources)]
 
 
 def cpu_order(task: str, num_episodes: int = 50, policy: str = CURIOUS) -> AdaptOrder:
@@ -250,6 +262,11 @@ def _episodes(order: AdaptOrder, places: _Places, wanted: int) -> list[Episode]:
         store.read_episode(config.item_id(index, order.policy_of(index)))
         for index in _stored(order, places, wanted)
     ]
+
+
+def collected_episodes(folder: Path, order: AdaptOrder) -> list[Episode]:
+    """Read the episodes of the new task that a run in some folder has collected."""
+    return _episodes(order, _Places(root=folder), order.num_episodes)
 
 
 def _is_seen(order: AdaptOrder, places: _Places, world: ShortcutWorld, wanted: int) -> bool:

@@ -114,8 +114,8 @@ def study_coverage(
                 for row, task in enumerate(tasks):
                     found[name][metric][row, seed] = number_of(numbers[task][metric])
     facts = {"episodes": dict(study.episodes), "seeds": study.num_seeds}
-    rows = {name: compared(found[name], found[CONTROL], "control") for name in WAYS}
-    rows = {BEFORE: compared(found[BEFORE], None, "control"), **rows}
+    rows = {name: compared(found[name], {"control": found[CONTROL]}) for name in WAYS}
+    rows = {BEFORE: compared(found[BEFORE], {}), **rows}
     by_task = {
         name: {
             task: {metric: spread(found[name][metric][row : row + 1], task) for metric in METRICS}

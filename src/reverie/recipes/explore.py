@@ -39,7 +39,7 @@ class ExploreConfig:
 
     task: str
     policy: str = CURIOUS
-    """``curiosity``, or any behaviour of ``reverie collect``."""
+    """``curiosity``, any behaviour of ``reverie collect``, or ``all``."""
     seed: int = 0
     curiosity: CuriosityConfig = CuriosityConfig()
     num_flow_steps: int | None = None

@@ -341,7 +341,7 @@ def _write(
     names = _row_names(study)
     bases = {horizon: found[row] for row, (arm, horizon) in names.items() if arm == BASELINE}
     whole: dict[str, dict[str, Any]] = {
-        row: compared(found[row], bases[horizon], "baseline") for row, (_, horizon) in names.items()
+        row: compared(found[row], {BASELINE: bases[horizon]}) for row, (_, horizon) in names.items()
     }
     rows = {
         row: {column: numbers.get(metric) for column, metric in COLUMNS.items()}

@@ -11,9 +11,11 @@ from reverie.data.shards import EpisodeEntry
 from reverie.data.windows import list_windows
 from reverie.hallucination.coverage import (
     coverage_map,
+    new_cell_share,
     novelty_weights,
     principal_axes,
     targeted_weights,
+    visited_cells,
     write_weights,
 )
 from reverie.hallucination.novelty import density_weights
@@ -89,3 +91,19 @@ def test_principal_axes_span_what_varies() -> None:
     vectors = rng.normal(size=(500, 5)) * np.array([0.01, 5.0, 0.01, 2.0, 0.01])
     axes = principal_axes(vectors)
     assert abs(axes[1, 0]) > 0.99 and abs(axes[3, 1]) > 0.99
+
+
+def test_cells_that_were_visited_before_are_not_new() -> None:
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(4000, 5)) * [5, 3, 0.1, 0.1, 0.1]
+    assert new_cell_share(seen, seen[:400]) == 0.0
+    assert new_cell_share(seen[:50], seen) > 1.0
+
+
+def test_a_wider_walk_visits_more_cells_and_all_groups_share_their_axes() -> None:
+    rng = np.random.default_rng(0)
+    wide = rng.normal(size=(500, 4)) * [5, 3, 0.1, 0.1]
+    still = np.repeat(wide[:1], 500, axis=0)
+    around, alone, again = visited_cells([wide, still, wide[::-1]])
+    assert around == again and alone < around and len(alone) == 1
+    assert visited_cells([still, still]) == [{(0, 0)}, {(0, 0)}], "nothing varies"

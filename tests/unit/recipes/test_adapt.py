@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from reverie.collect.curiosity import new_cell_share
 from reverie.core.errors import ConfigError, UnknownNameError
 from reverie.data.store import EpisodeStore
 from reverie.models.load import load_world_model, save_world_model, weights_hash
@@ -145,10 +144,3 @@ def test_an_extended_model_dreams_known_tasks_as_before() -> None:
     ]
     assert torch.equal(*pair)
     assert weights_hash(more) == weights_hash(world)
-
-
-def test_cells_that_were_visited_before_are_not_new() -> None:
-    rng = np.random.default_rng(0)
-    seen = rng.normal(size=(4000, 5)) * [5, 3, 0.1, 0.1, 0.1]
-    assert new_cell_share(seen, seen[:400]) == 0.0
-    assert new_cell_share(seen[:50], seen) > 1.0
