@@ -8,12 +8,12 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Float16, Float32, Int64
+from jaxtyping import Bool, Float, Float16, Float32, Int64, UInt8
 
 from reverie.core.errors import DataError
 from reverie.core.files import atomic_path
 from reverie.evaluate.clips import Clips
-from reverie.evaluate.metrics import ClipGains, step_gains
+from reverie.evaluate.metrics import ClipGains, frame_errors, gain_db, step_gains
 from reverie.evaluate.reconstruction import Reconstruction
 from reverie.evaluate.rollout import ClipNoise, RolloutConfig, fit_config, measure_rollout
 from reverie.hallucination.watch import NUM_TWINS, SIGNALS, Watch
@@ -184,3 +184,30 @@ def watch_clips(
         twins=np.concatenate(twins),
         true=reconstruction.latents[:, :until].float().cpu().numpy(),
     )
+
+
+@torch.inference_mode()
+def true_twin_gains(world: WorldModel, dreams: WatchedDreams) -> Float[np.ndarray, "n s"]:
+    """Return the rollout gain that every twin has, by a truth that no gauge may see.
+
+    What the other samples of a dream have tells how much of its own gain is the luck of its noise.
+    The tokenizer's error, which a picture of the true latents does not have, is added.
+    """
+    until = min(GAIN_STEPS, dreams.horizon)
+    begin = dreams.num_context
+    ceiling = dreams.ceiling[:, :until].mean(axis=1)
+    still = dreams.still[:, :until].mean(axis=1)
+    gains: list[Float[np.ndarray, " s"]] = []
+    for row in range(dreams.num_rows):
+        true = _painted(world, dreams.true[row, None, begin : begin + until])
+        twins = _painted(world, np.moveaxis(dreams.twins[row, :until], 1, 0))
+        errors = frame_errors(twins, np.broadcast_to(true, twins.shape)).mean(axis=1) + ceiling[row]
+        gains.append(gain_db(errors, still[row]))
+    return np.stack(gains)
+
+
+def _painted(
+    world: WorldModel, latents: Float[np.ndarray, "b t k d"]
+) -> UInt8[np.ndarray, "b t h w 3"]:
+    values = torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32))
+    return world.tokenizer.decode(values.to(world.device))[0].cpu().numpy()

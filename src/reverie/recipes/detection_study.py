@@ -5,7 +5,7 @@ again with whole families of tasks left out of the fit. Negative results stay in
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,12 @@ from reverie.evaluate.detection import (
     Judged,
     judge_candidates,
 )
+from reverie.evaluate.discrimination import auroc_numbers, spearman_numbers
 from reverie.evaluate.evaluation import plain
 from reverie.evaluate.statistics import bootstrap_mean
+from reverie.evaluate.watched import WatchedDreams, true_twin_gains
+from reverie.models.api import WorldModel
+from reverie.models.families import load_any_world
 from reverie.recipes.calibration import (
     CalibrationResult,
     against_published,
@@ -84,6 +88,7 @@ def run_detection_study(study: DetectionStudy, *, tell: OnText | None = None) ->
             "seen": result.numbers,
             "unseen": {item.name: judged_numbers(item) for item in unseen},
             "unseen_against_published": against_published(unseen, result.test) if unseen else None,
+            "twins_that_know": score_true_twins(load_any_world(folder), result.test),
         }
     numbers = plain({"models": per_model, "summary": summarise(per_model)})
     write_json(study.out / "detection.json", numbers)
@@ -101,6 +106,19 @@ def judge_unseen(result: CalibrationResult) -> list[Judged]:
     # The distance within the own task is unknown for an unseen one.
     candidates = {name: x for name, x in CANDIDATES.items() if "knn_local" not in x}
     return judge_candidates(result.fit, result.test, order, candidates, held_out=families)
+
+
+def score_true_twins(world: WorldModel, dreams: WatchedDreams) -> dict[str, Any]:
+    """Judge a reading that cannot be had: the mean true gain of the twins of a dream.
+
+    It knows reality and the model, and not the noise of the very dream: a mark to read the rest by.
+    """
+    score, gains = -true_twin_gains(world, dreams).mean(axis=1), dreams.gains
+    outcome = gains.moving_gain
+    return {
+        "auroc_divergence": asdict(auroc_numbers(score, gains.has_diverged, outcome, dreams.task)),
+        "spearman": asdict(spearman_numbers(score, outcome, dreams.task)),
+    }
 
 
 def summarise(per_model: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,6 +189,10 @@ def tables(numbers: Mapping[str, Any]) -> str:
         lines += ["", f"{name}, {sizes}: {_gap(seen)}."]
         if unseen is not None:
             lines += ["", f"{name}, families left out of the fit: {_gap(unseen)}."]
+        known = model["twins_that_know"]
+        area, rho = (known[key]["within_mean"] for key in ("auroc_divergence", "spearman"))
+        found = f"AUROC {_cell(area, '{:.3f}')}, ρ {_cell(rho, '{:+.2f}')}"
+        lines += ["", f"{name}, three twins whose true gains are known, within tasks: {found}."]
     titles = {"seen": "Other seeds of the same tasks", "unseen": "Families left out of the fit"}
     for place, title in titles.items():
         rows = numbers["summary"][place]
