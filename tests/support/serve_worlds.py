@@ -150,6 +150,7 @@ def make_shift_calibration(tasks: tuple[str, ...]) -> Calibration:
         instant=None,
         consistency_median={},
         num_dreams=0,
+        num_twins=2,
         provenance={},
     )
 

@@ -25,6 +25,9 @@ class Material:
     """Other episodes per task and behaviour to judge on."""
     behaviours: tuple[str, ...] = ("noise", "mixed")
     """Who plays them; tasks without an expert need others, such as 'held' and 'random'."""
+    twins: int = 8
+    """Dreams beside each dream, as samples of what could be true, when it is fitted and wherever
+    it is shown. More know better what to expect and cost more."""
     verifier: bool = False
     """Also train a verifier (is this transition real or imagined?), judge it, and let the
     probability look at it if that helps on tasks left out of the fit."""
@@ -61,18 +64,28 @@ def calibrate(
     from reverie.evaluate.evaluation import plain
     from reverie.hallucination.verifier_training import VerifierTraining
     from reverie.models.load import resolve_model
-    from reverie.recipes.calibration import calibration_run, report_calibration, run_calibration
+    from reverie.recipes.calibration import (
+        DreamOrder,
+        calibration_run,
+        report_calibration,
+        run_calibration,
+    )
 
     for module in ("sklearn", "scipy", "matplotlib.figure"):
         require_extra(module, "eval", "fit and judge a calibration")
     console = Console()
     folder = resolve_model(model)
+    fit = DreamOrder(
+        tasks=tasks,
+        behaviours=material.behaviours,
+        episodes_per_behaviour=material.episodes,
+        num_twins=material.twins,
+    )
     run = calibration_run(
         folder,
         out,
-        tasks=tasks,
-        episodes=(material.episodes, material.test_episodes),
-        behaviours=material.behaviours,
+        fit,
+        test_episodes=material.test_episodes,
         num_workers=workers,
         saves=save,
         verifier=VerifierTraining() if material.verifier else None,

@@ -11,6 +11,7 @@ def detection(
     tasks: tuple[str, ...] = (),
     episodes: int = 10,
     test_episodes: int = 7,
+    twins: int = 8,
     workers: int = 2,
     out: Path = Path("runs/study-detection"),
 ) -> None:
@@ -25,18 +26,20 @@ def detection(
         tasks: Tasks to study; all of each model's by default.
         episodes: Episodes per task and behaviour to fit on.
         test_episodes: Other episodes per task and behaviour to judge on.
+        twins: Dreams beside each dream, as samples of what could be true.
         workers: Processes.
         out: Folder for dreams, numbers, tables and reports.
     """
     from reverie.models.load import resolve_model
+    from reverie.recipes.calibration import DreamOrder
     from reverie.recipes.detection_study import DetectionStudy, run_detection_study, tables
 
     console = Console()
     study = DetectionStudy(
         models=tuple(resolve_model(name) for name in models),
         out=out,
-        tasks=tasks,
-        episodes=(episodes, test_episodes),
+        fit=DreamOrder(tasks=tasks, episodes_per_behaviour=episodes, num_twins=twins),
+        test_episodes=test_episodes,
         num_workers=workers,
     )
     with console.status("dreaming") as status:

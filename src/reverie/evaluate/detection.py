@@ -185,6 +185,7 @@ def fit_calibration(dreams: WatchedDreams, order: FitOrder) -> Calibration:
         instant=_fit_instant(dreams, folds, order.rates),
         consistency_median=_consistency(dreams),
         num_dreams=dreams.num_rows,
+        num_twins=dreams.num_twins,
         provenance={},
     )
     probability = np.empty_like(logits)

@@ -60,6 +60,11 @@ class WatchedDreams:
         return self.true.shape[1] - self.horizon
 
     @property
+    def num_twins(self) -> int:
+        """Number of dreams beside each dream."""
+        return self.twins.shape[2]
+
+    @property
     def has_diverged(self) -> Bool[np.ndarray, "n t"]:
         """True at steps where the dream is no better than the decoded still."""
         return step_gains(self.dream, self.decoded_still) <= 0.0
@@ -131,7 +136,12 @@ def join_watched(parts: Sequence[WatchedDreams]) -> WatchedDreams:
 
 @torch.inference_mode()
 def watch_clips(
-    world: WorldModel, clips: Clips, reconstruction: Reconstruction, config: RolloutConfig
+    world: WorldModel,
+    clips: Clips,
+    reconstruction: Reconstruction,
+    config: RolloutConfig,
+    *,
+    num_twins: int = NUM_TWINS,
 ) -> WatchedDreams:
     """Dream every clip under its true actions and watch it.
 
@@ -140,6 +150,7 @@ def watch_clips(
         clips: Of one task, at least ``config.num_frames`` long.
         reconstruction: Of the same clips.
         config: Lengths, noise, rows side by side; its ``readings`` are not used.
+        num_twins: Dreams beside each dream.
     """
     config = fit_config(world, clips, config)
     until = config.num_frames
@@ -149,7 +160,7 @@ def watch_clips(
         noises = ClipNoise.draw(world, rows, config.context, config.horizon, seed=config.seed)
         context = part.slice_time(0, config.context)
         state = world.start(context, noises.context)
-        watch = Watch.begin(world, context, state)
+        watch = Watch.begin(world, context, state, num_twins=num_twins)
         shown: list[torch.Tensor] = []
         dreamed: list[torch.Tensor] = []
         beside: list[torch.Tensor] = []
@@ -163,7 +174,7 @@ def watch_clips(
             seen.append(values)
             shown.append(watch.picture)
             dreamed.append(prediction.latent)
-            beside.append(rearrange(watch.twins.latent, "(b s) k d -> b s k d", s=NUM_TWINS))
+            beside.append(rearrange(watch.twins.latent, "(b s) k d -> b s k d", s=num_twins))
         frames.append(torch.stack(shown, dim=1).cpu().numpy())
         latents.append(torch.stack(dreamed, dim=1).float().cpu().numpy())
         twins.append(torch.stack(beside, dim=1).half().cpu().numpy())

@@ -26,7 +26,7 @@ from reverie.hallucination.predictors import NUM_SEEDS
 from reverie.hallucination.trees import Trees, fit_trees, mix_logits, with_share
 from reverie.models.api import WorldModel
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FILE_NAME = "calibration.json"
 AHEAD = 8
 """Frames ahead that the probability speaks of."""
@@ -134,6 +134,8 @@ class Calibration:
     consistency_median: dict[str, float]
     """Task to the usual context consistency of real frames."""
     num_dreams: int
+    num_twins: int
+    """Dreams beside each dream that the features were made with; a watch needs as many."""
     provenance: dict[str, Any]
     """Series of episodes, behaviours, seeds and command."""
     trees: Trees | None = None

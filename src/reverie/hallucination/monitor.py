@@ -88,7 +88,7 @@ class Monitor:
                 "This calibration looks at a verifier, and the model has none. Fit both again: "
                 "reverie calibrate MODEL --verifier"
             )
-        watch = Watch.begin(world, context, state)
+        watch = Watch.begin(world, context, state, num_twins=calibration.num_twins)
         values = [calibration.threshold(task, alpha).value for task in state.task]
         return cls(
             calibration=calibration,

@@ -33,8 +33,9 @@ SIGNALS = (
     *("frame_motion_mse", "context_motion_mse"),
 )
 """What ``observe`` gives, by name; see the fields of ``Watch`` and ``_signals``."""
-NUM_TWINS = 3
-"""Dreams beside the dream, as samples of what could be true; side by side they cost one call."""
+NUM_TWINS = 8
+"""Dreams beside the dream, as samples of what could be true; side by side they cost one call. How
+many there are changes what the signals mean, so a calibration keeps its own number."""
 HINDCAST_STEPS = 4
 """Real frames at the end of the context that the model has to predict from those before."""
 SMALLEST_MSE = 1e-6
@@ -64,18 +65,22 @@ class Watch:
     hindcast_still_mse: Float[Tensor, " b"]
     """Error of a repeated decoded frame over the same frames."""
     twins: Any
-    """Rollout state of ``NUM_TWINS`` dreams a row from the same context under other noises."""
+    """Rollout state of ``num_twins`` dreams a row from the same context under other noises."""
+    num_twins: int = NUM_TWINS
     num_steps: int = 0
 
     @classmethod
     @torch.no_grad()
-    def begin(cls, world: WorldModel, context: Batch, state: Any) -> "Watch":
+    def begin(
+        cls, world: WorldModel, context: Batch, state: Any, *, num_twins: int = NUM_TWINS
+    ) -> "Watch":
         """Look at the real context that ``state`` was started from.
 
         Args:
             world: The model.
             context: What ``world.start`` was given.
             state: What it returned, not stepped yet; it is forked.
+            num_twins: Dreams beside each dream, at least 2.
         """
         if context.frames is None:
             raise ShapeError("A watch begins from real frames, but this batch has none.")
@@ -96,7 +101,8 @@ class Watch:
             ceiling_mse=frame_mse(painted, context.frames).mean(dim=1),
             hindcast_mse=dreamed,
             hindcast_still_mse=still,
-            twins=state.fork(NUM_TWINS),
+            twins=state.fork(num_twins),
+            num_twins=num_twins,
         )
 
     @torch.no_grad()
@@ -105,17 +111,19 @@ class Watch:
     ) -> tuple["Watch", dict[str, Float[Tensor, " b"]]]:
         """Take in one dreamed step; return the next watch and the signals of the step.
 
-        Neither the dream's state nor its later steps are changed. Costs ``NUM_TWINS`` + 2 more
+        Neither the dream's state nor its later steps are changed. Costs ``num_twins`` + 2 more
         dreamed rows.
         """
         noise = probe_noise(
             world,
             frame_index=step.before.num_frames,
             num_rows=step.before.num_rows,
-            num_seeds=NUM_TWINS,
+            num_seeds=self.num_twins,
             purpose="twin",
         )
-        twins, _ = world.step(self.twins, step.action.repeat_interleave(NUM_TWINS, dim=0), noise)
+        twins, _ = world.step(
+            self.twins, step.action.repeat_interleave(self.num_twins, dim=0), noise
+        )
         picture = world.decode(step.after)
         seen = {
             **_step_signals(world, step),
@@ -137,7 +145,7 @@ class Watch:
         self, picture: UInt8[Tensor, "b h w 3"], twins: UInt8[Tensor, "bs h w 3"]
     ) -> dict[str, Float[Tensor, " b"]]:
         """Take each twin for the truth: what would the dream err, and what the still frame?"""
-        others = rearrange(twins, "(b s) h w c -> b s h w c", s=NUM_TWINS)
+        others = rearrange(twins, "(b s) h w c -> b s h w c", s=self.num_twins)
         of_dream = frame_mse(picture[:, None].expand_as(others), others)
         of_still = frame_mse(self.shown[:, None].expand_as(others), others)
         of_raw = frame_mse(self.last_real[:, None].expand_as(others), others)
@@ -156,11 +164,11 @@ class Watch:
         """Repeat every row ``num_copies`` times, as a rollout state does."""
         rows = [row for row in range(len(self.ceiling_mse)) for _ in range(num_copies)]
         # Twins of one row lie side by side, so copying row by row keeps them together.
-        return self._pick(rows, self.twins.select(_twin_rows(rows)))
+        return self._pick(rows, self.twins.select(self._twin_rows(rows)))
 
     def select(self, rows: list[int]) -> "Watch":
         """Keep the given rows, in the given order."""
-        return self._pick(rows, self.twins.select(_twin_rows(rows)))
+        return self._pick(rows, self.twins.select(self._twin_rows(rows)))
 
     def _pick(self, rows: list[int], twins: Any) -> "Watch":
         return replace(
@@ -176,9 +184,8 @@ class Watch:
             twins=twins,
         )
 
-
-def _twin_rows(rows: list[int]) -> list[int]:
-    return [row * NUM_TWINS + twin for row in rows for twin in range(NUM_TWINS)]
+    def _twin_rows(self, rows: list[int]) -> list[int]:
+        return [row * self.num_twins + twin for row in rows for twin in range(self.num_twins)]
 
 
 def _motion_mse(frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, " b"]:

@@ -41,6 +41,7 @@ from reverie.hallucination.calibrate import CONTEXT, Calibration, calibration_se
 from reverie.hallucination.novelty import NoveltyBank
 from reverie.hallucination.verifier import save_verifier
 from reverie.hallucination.verifier_training import VerifierTraining
+from reverie.hallucination.watch import NUM_TWINS
 from reverie.models.api import WorldModel
 from reverie.models.families import load_any_world
 from reverie.models.load import model_digest
@@ -72,6 +73,8 @@ class DreamOrder:
     horizon: int = 32
     """Dreamed frames; the probability looks 8 ahead, so the last 8 have no label."""
     batch_rows: int = 16
+    num_twins: int = NUM_TWINS
+    """Dreams beside each dream: more know better what to expect, and cost more."""
 
     def __post_init__(self) -> None:
         """Refuse orders that no calibration can be fitted to."""
@@ -79,6 +82,10 @@ class DreamOrder:
             raise ConfigError(
                 f"A calibration needs dreams of at least 9 frames and one episode, got horizon "
                 f"{self.horizon} and {self.episodes_per_behaviour} episodes. Try --episodes 10."
+            )
+        if self.num_twins < 2:
+            raise ConfigError(
+                f"Twins are compared with each other: at least 2 are needed, got {self.num_twins}."
             )
 
 
@@ -103,21 +110,19 @@ class CalibrationRun:
 def calibration_run(
     model: Path,
     out: Path,
+    fit: DreamOrder,
     *,
-    tasks: tuple[str, ...] = (),
-    episodes: tuple[int, int] = (10, 7),
-    behaviours: tuple[str, ...] = BEHAVIOURS,
+    test_episodes: int = 7,
     num_workers: int = 2,
     saves: bool = True,
     verifier: VerifierTraining | None = None,
 ) -> CalibrationRun:
-    """Order a calibration with as many episodes per task and behaviour to fit and to judge on."""
-    fit = DreamOrder(tasks=tasks, behaviours=behaviours, episodes_per_behaviour=episodes[0])
+    """Order a calibration that is judged on dreams like those it is fitted to, of other seeds."""
     return CalibrationRun(
         model=model,
         out=out,
         fit=fit,
-        test=replace(fit, series=TEST_SERIES, episodes_per_behaviour=episodes[1]),
+        test=replace(fit, series=TEST_SERIES, episodes_per_behaviour=test_episodes),
         num_workers=num_workers,
         saves=saves,
         verifier=verifier,
@@ -195,7 +200,7 @@ def watch_task(world: WorldModel, task: str, order: DreamOrder) -> WatchedDreams
     )
     real = reconstruct(world, clips, batch_rows=order.batch_rows)
     config = RolloutConfig(context=context, horizon=order.horizon, batch_rows=order.batch_rows)
-    return watch_clips(world, clips, real, config)
+    return watch_clips(world, clips, real, config, num_twins=order.num_twins)
 
 
 def domains_of(tasks: Sequence[str]) -> dict[str, str]:

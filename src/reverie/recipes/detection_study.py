@@ -28,6 +28,7 @@ from reverie.models.api import WorldModel
 from reverie.models.families import load_any_world
 from reverie.recipes.calibration import (
     CalibrationResult,
+    DreamOrder,
     against_published,
     calibration_run,
     judged_numbers,
@@ -54,9 +55,10 @@ class DetectionStudy:
     models: tuple[Path, ...]
     """Trained from other seeds, ideally; one is a study of one model."""
     out: Path
-    tasks: tuple[str, ...] = ()
-    episodes: tuple[int, int] = (10, 7)
-    """Per task and behaviour, to fit and to judge."""
+    fit: DreamOrder = DreamOrder()
+    """Dreams to fit to."""
+    test_episodes: int = 7
+    """Per task and behaviour, to judge on."""
     num_workers: int = 2
 
 
@@ -75,8 +77,8 @@ def run_detection_study(study: DetectionStudy, *, tell: OnText | None = None) ->
             calibration_run(
                 folder,
                 place,
-                tasks=study.tasks,
-                episodes=study.episodes,
+                study.fit,
+                test_episodes=study.test_episodes,
                 num_workers=study.num_workers,
                 saves=False,
             ),
@@ -116,6 +118,7 @@ def score_true_twins(world: WorldModel, dreams: WatchedDreams) -> dict[str, Any]
     score, gains = -true_twin_gains(world, dreams).mean(axis=1), dreams.gains
     outcome = gains.moving_gain
     return {
+        "num_twins": dreams.num_twins,
         "auroc_divergence": asdict(auroc_numbers(score, gains.has_diverged, outcome, dreams.task)),
         "spearman": asdict(spearman_numbers(score, outcome, dreams.task)),
     }
@@ -192,7 +195,8 @@ def tables(numbers: Mapping[str, Any]) -> str:
         known = model["twins_that_know"]
         area, rho = (known[key]["within_mean"] for key in ("auroc_divergence", "spearman"))
         found = f"AUROC {_cell(area, '{:.3f}')}, ρ {_cell(rho, '{:+.2f}')}"
-        lines += ["", f"{name}, three twins whose true gains are known, within tasks: {found}."]
+        twins = f"{known['num_twins']} twins whose true gains are known"
+        lines += ["", f"{name}, {twins}, within tasks: {found}."]
     titles = {"seen": "Other seeds of the same tasks", "unseen": "Families left out of the fit"}
     for place, title in titles.items():
         rows = numbers["summary"][place]

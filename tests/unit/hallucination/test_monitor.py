@@ -25,6 +25,7 @@ from reverie.hallucination.heat import (
 from reverie.hallucination.instant import probability_gauge
 from reverie.hallucination.monitor import Monitor
 from reverie.hallucination.verifier import Verifier, VerifierConfig
+from reverie.hallucination.watch import NUM_TWINS
 from reverie.models.api import Noise, StepContext
 from reverie.recipes.verifier import read_verifier
 from tests.support.worlds import (
@@ -80,13 +81,13 @@ def half_episode(seed: int) -> Episode:
     return replace(episode, frames=frames)
 
 
-def dream(rule: object, seeds: range) -> WatchedDreams:
+def dream(rule: object, seeds: range, num_twins: int = NUM_TWINS) -> WatchedDreams:
     world = RuleWorld(rule, tokenizer=PixelTokenizer())  # type: ignore[arg-type]
     episodes = [half_episode(seed) for seed in seeds]
     clips = cut_clips(episodes, action_width=3, num_per_episode=1, num_frames=8 + HORIZON)
     real = reconstruct(world, clips, batch_rows=16)  # type: ignore[arg-type]
     config = RolloutConfig(horizon=HORIZON, batch_rows=16)
-    return watch_clips(world, clips, real, config)  # type: ignore[arg-type]
+    return watch_clips(world, clips, real, config, num_twins=num_twins)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,22 @@ def test_the_monitor_says_what_the_offline_judgement_says(calibration: Calibrati
     assert np.array_equal(verdict.held, offline.max(axis=1)), "a flag is held when dreams calm down"
     first = (offline > threshold[:, None]).argmax(axis=1) + 1
     assert verdict.is_flagged.all() and np.array_equal(verdict.flagged_at, first)
+
+
+def test_a_monitor_dreams_as_many_twins_as_its_calibration_was_fitted_with(
+    calibration: Calibration,
+) -> None:
+    few = dream(half_rule(16), range(24), num_twins=2)
+    assert few.twins.shape[2] == 2 and calibration.num_twins == NUM_TWINS
+    order = FitOrder(setup=SETUP, domains={}, channels=CHANNELS)
+    world = RuleWorld(half_rule(TELEPORT_AT))
+    clips = cut_clips([half_episode(0)], action_width=3, num_per_episode=1, num_frames=9)
+    context = clips.batch.slice_time(0, 8)
+    state = world.start(context, ClipNoise.draw(world, [0], 8, 1, seed=0).context)  # type: ignore[arg-type]
+    for fitted in (calibration, fit_calibration(few, order)):
+        monitor = Monitor.begin(world, context, state, calibration=fitted)  # type: ignore[arg-type]
+        assert monitor.watch.twins.num_rows == fitted.num_twins
+    assert fit_calibration(few, order).num_twins == 2
 
 
 def test_a_calibration_with_novelty_needs_its_bank(calibration: Calibration) -> None:

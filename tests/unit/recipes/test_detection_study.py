@@ -41,6 +41,7 @@ def test_the_tables_and_the_report_name_every_candidate_and_bar(tmp_path: Path) 
             "unseen": {item.name: judged_numbers(item) for item in apart},
             "unseen_against_published": against_published(apart, test),
             "twins_that_know": {
+                "num_twins": 5,
                 "auroc_divergence": {"within_mean": 0.9284},
                 "spearman": {"within_mean": None},
             },
@@ -52,7 +53,7 @@ def test_the_tables_and_the_report_name_every_candidate_and_bar(tmp_path: Path) 
     for name in (*CANDIDATES, "task identity", "≥ 0.90", "Families left out of the fit"):
         assert name in text
     assert "nan" not in text
-    assert "true gains are known, within tasks: AUROC 0.928, ρ –." in text
+    assert "one, 5 twins whose true gains are known, within tasks: AUROC 0.928, ρ –." in text
     assert text.count("above the best published, 'u_s': +0.000") == 2, "the same channel, twice"
     path = write_calibration_report(
         tmp_path / "report.html", judged, test, seen, known=fit, title="a <model>"
