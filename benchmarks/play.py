@@ -1,4 +1,4 @@
-"""What a dreamed frame costs: with and without the cache, early and late, with all readings.
+"""What a dreamed frame costs: with and without the cache, early and late, read and watched.
 
 Everything that is compared runs turn about in one process, and ratios are taken pair by pair, so
 that a busy machine slows both sides alike.
@@ -26,6 +26,7 @@ from torch import Tensor
 from reverie.core.batch import Batch
 from reverie.core.errors import CheckpointError
 from reverie.hallucination.gauges import PAGE_GAUGES, ReadingSet
+from reverie.hallucination.watch import NUM_TWINS, Watch
 from reverie.models.api import Noise, StepContext
 from reverie.models.dynamics.heads import ContinueHead, RewardHead
 from reverie.models.dynamics.net import DynamicsNet, FrameInputs
@@ -37,6 +38,7 @@ from reverie.nn.blocks import banded_mask
 from reverie.recipes.pocket import pocket
 
 LONG_CONTEXT = 24
+FEW_TWINS = 3
 EARLY_FRAME, LATE_FRAME = 50, 1000
 ACTION_LANES = 2
 ROUNDS = 30
@@ -117,6 +119,9 @@ def measure(world: ShortcutWorld, num_rounds: int) -> dict[str, Any]:
     early, late, cpu_late_over_early = time_turn_about(
         played_frame(world, EARLY_FRAME), played_frame(world, LATE_FRAME), num_rounds=num_rounds
     )
+    few, many, cpu_many_over_few = time_turn_about(
+        watched_frame(world, FEW_TWINS), watched_frame(world, NUM_TWINS), num_rounds=num_rounds
+    )
     return {
         "context": world.max_context,
         "num_flow_steps": world.num_flow_steps,
@@ -130,6 +135,10 @@ def measure(world: ShortcutWorld, num_rounds: int) -> dict[str, Any]:
         "frame_1000_over_50": spread(late / early),
         "frame_1000_over_50_cpu_time": spread(cpu_late_over_early),
         "dream_fps_with_readings": spread(1 / np.concatenate([early, late])),
+        f"dream_fps_watched_by_{FEW_TWINS}_twins": spread(1 / few),
+        f"dream_fps_watched_by_{NUM_TWINS}_twins": spread(1 / many),
+        f"watched_by_{NUM_TWINS}_over_{FEW_TWINS}": spread(many / few),
+        f"watched_by_{NUM_TWINS}_over_{FEW_TWINS}_cpu_time": spread(cpu_many_over_few),
     }
 
 
@@ -238,6 +247,24 @@ def played_frame(world: ShortcutWorld, frame: int) -> Callable[[], object]:
         world.decode(state)
         step = StepContext(before=before, action=action, prediction=prediction, after=state)
         return READINGS.take(world, step)
+
+    return run
+
+
+def watched_frame(world: ShortcutWorld, num_twins: int) -> Callable[[], object]:
+    """Step, decode, and take all signals that a calibrated probability looks at."""
+    rng = torch.Generator().manual_seed(4)
+    context = random_context(world, world.max_context, rng)
+    state = world.start(context, world.draw_context_noise(1, world.max_context, rng))
+    watch = Watch.begin(world, context, state, num_twins=num_twins)
+
+    def run() -> object:
+        nonlocal state, watch
+        before, action = state, random_action(rng)
+        state, prediction = world.step(before, action, world.draw_noise(1, rng))
+        step = StepContext(before=before, action=action, prediction=prediction, after=state)
+        watch, signals = watch.observe(world, step)
+        return signals
 
     return run
 
