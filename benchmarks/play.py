@@ -38,7 +38,7 @@ from reverie.nn.blocks import banded_mask
 from reverie.recipes.pocket import pocket
 
 LONG_CONTEXT = 24
-FEW_TWINS = 3
+MANY_TWINS = 8
 EARLY_FRAME, LATE_FRAME = 50, 1000
 ACTION_LANES = 2
 ROUNDS = 30
@@ -120,7 +120,7 @@ def measure(world: ShortcutWorld, num_rounds: int) -> dict[str, Any]:
         played_frame(world, EARLY_FRAME), played_frame(world, LATE_FRAME), num_rounds=num_rounds
     )
     few, many, cpu_many_over_few = time_turn_about(
-        watched_frame(world, FEW_TWINS), watched_frame(world, NUM_TWINS), num_rounds=num_rounds
+        watched_frame(world, NUM_TWINS), watched_frame(world, MANY_TWINS), num_rounds=num_rounds
     )
     return {
         "context": world.max_context,
@@ -135,10 +135,10 @@ def measure(world: ShortcutWorld, num_rounds: int) -> dict[str, Any]:
         "frame_1000_over_50": spread(late / early),
         "frame_1000_over_50_cpu_time": spread(cpu_late_over_early),
         "dream_fps_with_readings": spread(1 / np.concatenate([early, late])),
-        f"dream_fps_watched_by_{FEW_TWINS}_twins": spread(1 / few),
-        f"dream_fps_watched_by_{NUM_TWINS}_twins": spread(1 / many),
-        f"watched_by_{NUM_TWINS}_over_{FEW_TWINS}": spread(many / few),
-        f"watched_by_{NUM_TWINS}_over_{FEW_TWINS}_cpu_time": spread(cpu_many_over_few),
+        f"dream_fps_watched_by_{NUM_TWINS}_twins": spread(1 / few),
+        f"dream_fps_watched_by_{MANY_TWINS}_twins": spread(1 / many),
+        f"watched_by_{MANY_TWINS}_over_{NUM_TWINS}": spread(many / few),
+        f"watched_by_{MANY_TWINS}_over_{NUM_TWINS}_cpu_time": spread(cpu_many_over_few),
     }
 
 

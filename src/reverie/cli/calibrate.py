@@ -25,7 +25,7 @@ class Material:
     """Other episodes per task and behaviour to judge on."""
     behaviours: tuple[str, ...] = ("noise", "mixed")
     """Who plays them; tasks without an expert need others, such as 'held' and 'random'."""
-    twins: int = 8
+    twins: int = 3
     """Dreams beside each dream, as samples of what could be true, when it is fitted and wherever
     it is shown. More know better what to expect and cost more."""
     verifier: bool = False

@@ -11,7 +11,7 @@ def detection(
     tasks: tuple[str, ...] = (),
     episodes: int = 10,
     test_episodes: int = 7,
-    twins: int = 8,
+    twins: int = 3,
     workers: int = 2,
     out: Path = Path("runs/study-detection"),
 ) -> None:

@@ -33,7 +33,7 @@ SIGNALS = (
     *("frame_motion_mse", "context_motion_mse"),
 )
 """What ``observe`` gives, by name; see the fields of ``Watch`` and ``_signals``."""
-NUM_TWINS = 8
+NUM_TWINS = 3
 """Dreams beside the dream, as samples of what could be true; side by side they cost one call. How
 many there are changes what the signals mean, so a calibration keeps its own number."""
 HINDCAST_STEPS = 4
