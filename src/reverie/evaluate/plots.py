@@ -1,6 +1,7 @@
 """Plots of the report, as PNG. Matplotlib is used without its global state."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from reverie.evaluate.predictors import clip_readings, step_readings
 
 SHOWN = ("u_r/floored", "u_f/floored", "u_s/floored", "m")
 """Readings that are drawn; the table has all."""
+_TITLE_LETTERS = 110
+"""Letters of a title across the whole figure."""
 _DPI = 110
 COLOURS = (
     *("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7"),
@@ -134,7 +137,7 @@ def draw_rows(
         line: Where the dotted line stands that rows are compared with; at the first row by default.
     """
     names = list(next(iter(columns.values())))
-    figure, axes = panels(1, len(columns), height=1.2 + 0.3 * len(names))
+    figure, axes = panels(1, len(columns), height=1.4 + 0.3 * len(names))
     for axis, (column, rows) in zip(np.asarray(axes).reshape(-1), columns.items(), strict=True):
         for place, (values, spread) in enumerate(rows.values()):
             ends = [spread["low"], spread["high"]]
@@ -144,7 +147,9 @@ def draw_rows(
             axis.scatter([spread["middle"]], [place], s=36, marker="|", color="#ff725c", zorder=3)
         origin = rows[names[0]][1]["middle"] if line is None else line
         axis.axvline(origin, color="#888", linewidth=1, linestyle=":")
-        axis.set(title=column, yticks=range(len(names)), yticklabels=[])
+        axis.set(yticks=range(len(names)), yticklabels=[])
+        title = textwrap.fill(column.replace("_", " "), _TITLE_LETTERS // len(columns))
+        axis.set_title(title, fontsize=9)
         axis.set_ylim(len(names) - 0.5, -0.5)
     np.asarray(axes).reshape(-1)[0].set_yticklabels(names, fontsize=8)
     return to_png(figure)

@@ -15,7 +15,13 @@ from reverie.models.load import load_world_model
 from reverie.recipes.adapt import ALL, AdaptOrder, collected_episodes, cpu_order, run_adapt
 from reverie.recipes.explore import encode_episode
 from reverie.recipes.planning import PLANNER, PlanningOrder, run_planning
-from reverie.recipes.studies import compared, number_of, require_plots, write_compared
+from reverie.recipes.studies import (
+    compared,
+    number_of,
+    require_plots,
+    spread,
+    write_compared,
+)
 from reverie.train.phase import Surroundings
 from reverie.train.progress import Audience, Silence
 
@@ -76,8 +82,16 @@ def study_targeted(
                 found[policy][metric][row] = values
     baseline = {p: found[p] for p in (BASELINE_SOURCE,) if p in found}
     rows = {policy: compared(mine, baseline) for policy, mine in found.items()}
+    by_task = {
+        task: {
+            policy: {m: spread(values[row : row + 1], m) for m, values in mine.items()}
+            for policy, mine in found.items()
+        }
+        for row, task in enumerate(study.tasks)
+    }
     facts = {"tasks": list(study.tasks), "seeds": study.num_seeds, "episodes": study.num_episodes}
-    return write_compared(out, {"study": "targeted", **facts, "rows": rows}, found, BASELINE_SOURCE)
+    numbers = {"study": "targeted", **facts, "rows": rows, "by_task": by_task}
+    return write_compared(out, numbers, found, BASELINE_SOURCE)
 
 
 def _adapt_once(
