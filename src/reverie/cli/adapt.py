@@ -42,8 +42,7 @@ def adapt(
         task: The new task.
         model: Name of a shipped model, or the path of a model folder.
         episodes: Episodes of the task, over all rounds.
-        policy: curiosity, any behaviour of 'reverie collect', or all: noop, random, expert and
-            curiosity in turn.
+        policy: curiosity, any behaviour of 'reverie collect', or all (four of them in turn).
         name: Of the run; adapt-TASK-POLICY by default.
         settings: Fields of the order to change, by dotted path: num_rounds, replay_episodes,
             explore.curiosity.gauge, explore.curiosity.plan.horizon, explore.seed,

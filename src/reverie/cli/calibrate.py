@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich import box
@@ -13,6 +13,9 @@ from rich.table import Table
 
 from reverie.core.files import write_json
 from reverie.core.registry import require_extra
+
+if TYPE_CHECKING:
+    from reverie.recipes.calibration import DreamOrder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,27 +67,16 @@ def calibrate(
     from reverie.evaluate.evaluation import plain
     from reverie.hallucination.verifier_training import VerifierTraining
     from reverie.models.load import resolve_model
-    from reverie.recipes.calibration import (
-        DreamOrder,
-        calibration_run,
-        report_calibration,
-        run_calibration,
-    )
+    from reverie.recipes.calibration import calibration_run, report_calibration, run_calibration
 
     for module in ("sklearn", "scipy", "matplotlib.figure"):
         require_extra(module, "eval", "fit and judge a calibration")
     console = Console()
     folder = resolve_model(model)
-    fit = DreamOrder(
-        tasks=tasks,
-        behaviours=material.behaviours,
-        episodes_per_behaviour=material.episodes,
-        num_twins=material.twins,
-    )
     run = calibration_run(
         folder,
         out,
-        fit,
+        _dreams(tasks, material),
         test_episodes=material.test_episodes,
         num_workers=workers,
         saves=save,
@@ -98,6 +90,17 @@ def calibrate(
         write_json(json, numbers)
     report = report_calibration(result, out / "report.html", title=folder.name)
     console.print(f"Report: {report}", soft_wrap=True)
+
+
+def _dreams(tasks: tuple[str, ...], material: Material) -> "DreamOrder":
+    from reverie.recipes.calibration import DreamOrder
+
+    return DreamOrder(
+        tasks=tasks,
+        behaviours=material.behaviours,
+        episodes_per_behaviour=material.episodes,
+        num_twins=material.twins,
+    )
 
 
 _COLUMNS = (

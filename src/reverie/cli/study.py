@@ -81,9 +81,8 @@ def targeted(
 ) -> None:
     """Which data teach a model a new task? Adapt it from several sources and compare.
 
-    Everything at equal numbers of episodes: reconstruction, rollout gain, action-shuffle ratio, the
-    score of planning, and what the source saw: cells of the task, and reward. The same command goes
-    on after an interruption.
+    At equal numbers of episodes: reconstruction, rollout gain, action-shuffle ratio, the score of
+    planning; cells and reward that the source saw. The same command goes on after an interruption.
 
     Example: reverie study targeted --tasks pygame-air-hockey --seeds 2
 
@@ -92,8 +91,7 @@ def targeted(
         tasks: Tasks that the model does not know; three MiniArcade games by default.
         policies: Sources; noop, random, expert, curiosity and all of these in turn by default.
         size: How many seeds and episodes.
-        settings: Fields of the order of adapting, as for 'reverie adapt': num_rounds,
-            explore.max_steps, finetune.tokenizer_training.fit.total_steps …
+        settings: Fields of the order of adapting, as for 'reverie adapt', such as num_rounds.
         plan_settings: Fields of the planning order, as for 'reverie plan': max_steps,
             plan.horizon …
         out: Folder of everything; study.md is the table, study.png the picture.
