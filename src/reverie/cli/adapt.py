@@ -76,9 +76,8 @@ def adapt(
     for index, measured in enumerate(numbers["rounds"]):
         for watched, values in measured.items():
             shown = "  ".join(f"{key} {_written(values[key])}" for key in names)
-            console.print(
-                f"{'before' if index == 0 else f'round {index - 1}':8} {watched:28} {shown}"
-            )
+            name = "before" if index == 0 else f"round {index - 1}"
+            console.print(f"{name:8} {watched:28} {shown}", highlight=False, soft_wrap=True)
     return 0
 
 

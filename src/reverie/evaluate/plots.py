@@ -17,7 +17,8 @@ from reverie.evaluate.predictors import clip_readings, step_readings
 SHOWN = ("u_r/floored", "u_f/floored", "u_s/floored", "m")
 """Readings that are drawn; the table has all."""
 _TITLE_LETTERS = 110
-"""Letters of a title across the whole figure."""
+"""Letters of all titles in a line across the figure."""
+_FEWEST_LETTERS = 12
 _DPI = 110
 COLOURS = (
     *("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7"),
@@ -148,8 +149,8 @@ def draw_rows(
         origin = rows[names[0]][1]["middle"] if line is None else line
         axis.axvline(origin, color="#888", linewidth=1, linestyle=":")
         axis.set(yticks=range(len(names)), yticklabels=[])
-        title = textwrap.fill(column.replace("_", " "), _TITLE_LETTERS // len(columns))
-        axis.set_title(title, fontsize=9)
+        letters = max(_TITLE_LETTERS // len(columns), _FEWEST_LETTERS)
+        axis.set_title(textwrap.fill(column.replace("_", " "), letters), fontsize=9)
         axis.set_ylim(len(names) - 0.5, -0.5)
     np.asarray(axes).reshape(-1)[0].set_yticklabels(names, fontsize=8)
     return to_png(figure)
