@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from reverie.hallucination.thresholds import Limit
-from reverie.serve.protocol import Level, Reading, Threshold, finite_or_none
+from reverie.serve.protocol import Level, Outlook, Reading, Threshold, finite_or_none
 
 _ORDER: tuple[Level, ...] = ("unknown", "green", "yellow", "red")
 
@@ -33,6 +33,14 @@ def judge(
 def worst_level(levels: Iterable[Level]) -> Level:
     """Return the most alarming level; ``unknown`` only if nothing is known."""
     return _ORDER[max((_ORDER.index(level) for level in levels), default=0)]
+
+
+def dream_level(readings: Iterable[Reading], outlook: Outlook | None) -> Level:
+    """Return how far to trust the dream: the worst reading, and red once it was flagged."""
+    levels: list[Level] = [reading.level for reading in readings]
+    if outlook is not None and outlook.flagged_at is not None:
+        levels.append("red")
+    return worst_level(levels)
 
 
 def to_thresholds(limits: Mapping[str, Limit]) -> tuple[Threshold, ...]:

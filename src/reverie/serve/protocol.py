@@ -228,7 +228,7 @@ class Frame:
     driver: Autopilot
     readings: tuple[Reading, ...]
     level: Level
-    """The worst of the readings' levels."""
+    """The worst of the readings' levels; red from the flag on, where there is a calibration."""
     outlook: Outlook | None
     """None without a calibration, and while real frames are gathered."""
     heat: Heat | None

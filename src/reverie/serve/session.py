@@ -11,7 +11,7 @@ from reverie.core.seeds import child_seed, numpy_rng
 from reverie.envs.api import Policy
 from reverie.planning.live import Agent
 from reverie.serve.drivers import Wander, rest_action
-from reverie.serve.overlay import judge, to_thresholds, worst_level
+from reverie.serve.overlay import dream_level, judge, to_thresholds
 from reverie.serve.protocol import (
     MAX_RATE_HZ,
     MIN_RATE_HZ,
@@ -321,7 +321,7 @@ class _Play:
             action=tuple(float(value) for value in self._last_action),
             driver=self.driver,
             readings=readings,
-            level=worst_level(reading.level for reading in readings),
+            level=dream_level(readings, moment.outlook),
             outlook=moment.outlook,
             heat=moment.heat,
             psnr_db=finite_or_none(moment.psnr_db),

@@ -337,6 +337,7 @@ def test_a_calibrated_model_says_how_likely_and_how_early() -> None:
     first, last = outlooks[0], outlooks[-1]
     assert first.flagged_at is None and last.flagged_at == 4
     assert last.held >= last.probability and last.threshold == 0.5
+    assert frames[-1].level == "red", "a flagged dream is not shown as a steady one"
     if last.diverged_at is not None:
         assert last.lead == last.diverged_at - last.flagged_at
     heat = frames[-1].heat
