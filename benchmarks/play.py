@@ -145,7 +145,7 @@ def measure(world: ShortcutWorld, num_rounds: int) -> dict[str, Any]:
 def cached_step(world: ShortcutWorld) -> Callable[[], object]:
     """Step a dream: K forwards of one frame against the cache, one that commits."""
     rng = torch.Generator().manual_seed(1)
-    state = begin(world, rng)
+    _, state = begin(world, rng)
     for _ in range(world.max_context):
         state, _ = world.step(state, random_action(rng), world.draw_noise(1, rng))
 
@@ -236,16 +236,15 @@ def check_agreement(world: ShortcutWorld) -> float:
 def played_frame(world: ShortcutWorld, frame: int) -> Callable[[], object]:
     """Do what the page does for a frame (step, decode, three predictors), from ``frame`` on."""
     rng = torch.Generator().manual_seed(3)
-    state = begin(world, rng)
+    _, state = begin(world, rng)
     while state.num_frames < frame:
         state, _ = world.step(state, random_action(rng), world.draw_noise(1, rng))
 
     def run() -> object:
         nonlocal state
-        before, action = state, random_action(rng)
-        state, prediction = world.step(before, action, world.draw_noise(1, rng))
+        step = random_step(world, state, rng)
+        state = step.after
         world.decode(state)
-        step = StepContext(before=before, action=action, prediction=prediction, after=state)
         return READINGS.take(world, step)
 
     return run
@@ -254,25 +253,30 @@ def played_frame(world: ShortcutWorld, frame: int) -> Callable[[], object]:
 def watched_frame(world: ShortcutWorld, num_twins: int) -> Callable[[], object]:
     """Step, decode, and take all signals that a calibrated probability looks at."""
     rng = torch.Generator().manual_seed(4)
-    context = random_context(world, world.max_context, rng)
-    state = world.start(context, world.draw_context_noise(1, world.max_context, rng))
+    context, state = begin(world, rng)
     watch = Watch.begin(world, context, state, num_twins=num_twins)
 
     def run() -> object:
         nonlocal state, watch
-        before, action = state, random_action(rng)
-        state, prediction = world.step(before, action, world.draw_noise(1, rng))
-        step = StepContext(before=before, action=action, prediction=prediction, after=state)
+        step = random_step(world, state, rng)
+        state = step.after
         watch, signals = watch.observe(world, step)
         return signals
 
     return run
 
 
-def begin(world: ShortcutWorld, rng: torch.Generator) -> DreamState:
-    """Start a dream from as many frames as the model can use."""
+def random_step(world: ShortcutWorld, state: DreamState, rng: torch.Generator) -> StepContext:
+    """Dream one frame under a random action."""
+    action = random_action(rng)
+    after, prediction = world.step(state, action, world.draw_noise(1, rng))
+    return StepContext(before=state, action=action, prediction=prediction, after=after)
+
+
+def begin(world: ShortcutWorld, rng: torch.Generator) -> tuple[Batch, DreamState]:
+    """Start a dream from as many frames as the model can use; return these as well."""
     context = random_context(world, world.max_context, rng)
-    return world.start(context, world.draw_context_noise(1, world.max_context, rng))
+    return context, world.start(context, world.draw_context_noise(1, world.max_context, rng))
 
 
 def random_action(rng: torch.Generator) -> Tensor:

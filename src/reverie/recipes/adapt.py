@@ -38,8 +38,8 @@ from reverie.recipes.evaluation import (
 from reverie.recipes.explore import (
     ExploreConfig,
     ExploreJob,
-    encode_episode,
     explore,
+    frame_vectors,
     motion_of,
 )
 from reverie.recipes.finetune import FinetuneConfig, FinetuneJob, finetune, load_extended
@@ -273,7 +273,7 @@ def _is_seen(order: AdaptOrder, places: _Places, world: ShortcutWorld, wanted: i
     episodes = _episodes(order, places, wanted)
     if len(episodes) < 2 * order.seen_window:
         return False
-    points = [encode_episode(world, episode)[0].flatten(1).cpu().numpy() for episode in episodes]
+    points = frame_vectors(world, episodes)
     earlier, later = points[: -order.seen_window], points[-order.seen_window :]
     share = new_cell_share(np.concatenate(earlier), np.concatenate(later))
     return share < order.seen_share

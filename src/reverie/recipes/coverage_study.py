@@ -26,7 +26,14 @@ from reverie.models.load import load_world_model, save_world_model, weights_hash
 from reverie.recipes.adapt import CODEC, REPLAY_POLICIES
 from reverie.recipes.evaluation import EvaluationOrder, evaluate_live, quick_order, write_results
 from reverie.recipes.finetune import FinetuneConfig, FinetuneJob, finetune
-from reverie.recipes.studies import Shown, compared, number_of, require_plots, spread, write_study
+from reverie.recipes.studies import (
+    Shown,
+    compared,
+    number_of,
+    require_plots,
+    spread_by_task,
+    write_study,
+)
 from reverie.train.phase import PhaseFolder, Surroundings
 from reverie.train.progress import Audience, Silence
 
@@ -116,13 +123,7 @@ def study_coverage(
     facts = {"episodes": dict(study.episodes), "seeds": study.num_seeds}
     rows = {name: compared(found[name], {"control": found[CONTROL]}) for name in WAYS}
     rows = {BEFORE: compared(found[BEFORE], {}), **rows}
-    by_task = {
-        name: {
-            task: {metric: spread(found[name][metric][row : row + 1], task) for metric in METRICS}
-            for row, task in enumerate(tasks)
-        }
-        for name in names
-    }
+    by_task = spread_by_task(found, tasks)
     shown: Shown = {
         f"{task}, {count} episodes": {
             name: (found[name][GAIN][row].tolist(), by_task[name][task][GAIN]) for name in names

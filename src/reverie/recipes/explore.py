@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from reverie.collect.curiosity import CURIOUS, READINGS, CuriosityConfig, curious_policy
 from reverie.collect.planner import Decision
@@ -152,6 +153,11 @@ def encode_episode(world: WorldModel, episode: Episode) -> torch.Tensor:
         latents, state = world.tokenizer.encode(chunk.to(world.device), state)
         pieces.append(latents)
     return torch.cat(pieces, dim=1)
+
+
+def frame_vectors(world: WorldModel, episodes: Sequence[Episode]) -> list[Float[np.ndarray, "_ w"]]:
+    """Return the latents of every episode, one row a frame: where it has been."""
+    return [encode_episode(world, item)[0].flatten(1).cpu().numpy() for item in episodes]
 
 
 def motion_of(world: WorldModel, episodes: Sequence[Episode]) -> float:

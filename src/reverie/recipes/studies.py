@@ -70,6 +70,19 @@ def compared(
     return row
 
 
+def spread_by_task(
+    found: Mapping[str, Found], tasks: Sequence[str]
+) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Return way, task and metric to the spread of the task's own runs."""
+    return {
+        name: {
+            task: {metric: spread(values[row : row + 1], task) for metric, values in mine.items()}
+            for row, task in enumerate(tasks)
+        }
+        for name, mine in found.items()
+    }
+
+
 def difference_name(metric: str, other: str) -> str:
     """Name the column of a difference."""
     return f"{metric}_minus_{other}"

@@ -9,17 +9,17 @@ import numpy as np
 from jaxtyping import Float
 
 from reverie.collect.curiosity import CURIOUS
-from reverie.core.types import Episode
 from reverie.hallucination.coverage import visited_cells
+from reverie.models.api import WorldModel
 from reverie.models.load import load_world_model
 from reverie.recipes.adapt import ALL, AdaptOrder, collected_episodes, cpu_order, run_adapt
-from reverie.recipes.explore import encode_episode
+from reverie.recipes.explore import frame_vectors
 from reverie.recipes.planning import PLANNER, PlanningOrder, run_planning
 from reverie.recipes.studies import (
     compared,
     number_of,
     require_plots,
-    spread,
+    spread_by_task,
     write_compared,
 )
 from reverie.train.phase import Surroundings
@@ -67,6 +67,7 @@ def study_targeted(
 ) -> dict[str, Any]:
     """Adapt a model to every task from every source and seed, and compare what it becomes."""
     require_plots()
+    world = load_world_model(model)
     metrics = (*LEARNED, *((SCORE,) if study.plan_episodes else ()), CELLS, RETURN)
     shape = (len(study.tasks), study.num_seeds)
     found = {p: {m: np.full(shape, np.nan) for m in metrics} for p in study.policies}
@@ -77,19 +78,13 @@ def study_targeted(
                 values = _adapt_once(model, study, task, policy, seed, out, num_workers)
                 for metric, value in values.items():
                     found[policy][metric][row, seed] = number_of(value)
-        for policy, seen in _seen(model, study, task, out).items():
+        for policy, seen in _seen(world, study, task, out).items():
             for metric, values in seen.items():
                 found[policy][metric][row] = values
     baseline = {p: found[p] for p in (BASELINE_SOURCE,) if p in found}
     rows = {policy: compared(mine, baseline) for policy, mine in found.items()}
-    by_task = {
-        task: {
-            policy: {m: spread(values[row : row + 1], m) for m, values in mine.items()}
-            for policy, mine in found.items()
-        }
-        for row, task in enumerate(study.tasks)
-    }
     facts = {"tasks": list(study.tasks), "seeds": study.num_seeds, "episodes": study.num_episodes}
+    by_task = spread_by_task(found, study.tasks)
     numbers = {"study": "targeted", **facts, "rows": rows, "by_task": by_task}
     return write_compared(out, numbers, found, BASELINE_SOURCE)
 
@@ -117,27 +112,21 @@ def _adapt_once(
 
 
 def _seen(
-    model: Path, study: TargetedStudy, task: str, out: Path
+    world: WorldModel, study: TargetedStudy, task: str, out: Path
 ) -> Mapping[str, Mapping[str, Sequence[float]]]:
     """Return, by source and seed, how much of a task was visited and how much reward was found.
 
     All runs share the axes of their cells, which are those of the model before it knew the task.
     """
-    world = load_world_model(model)
-
-    def latents(episodes: Sequence[Episode]) -> Float[np.ndarray, "t w"]:
-        rows = [encode_episode(world, item)[0].flatten(1).cpu().numpy() for item in episodes]
-        joined = np.concatenate(rows)
-        kept = np.linspace(0, len(joined) - 1, min(len(joined), COUNTED_FRAMES)).astype(int)
-        return joined[kept]
-
     points: list[Float[np.ndarray, "_ w"]] = []
     returns: dict[str, list[float]] = {policy: [] for policy in study.policies}
     for policy in study.policies:
         for seed in range(study.num_seeds):
             folder = study.folder(out, task, policy, seed)
             episodes = collected_episodes(folder, study.order(task, policy, seed))
-            points.append(latents(episodes))
+            vectors = np.concatenate(frame_vectors(world, episodes))
+            num_kept = min(len(vectors), COUNTED_FRAMES)
+            points.append(vectors[np.linspace(0, len(vectors) - 1, num_kept).astype(int)])
             returns[policy].append(float(np.mean([item.rewards.sum() for item in episodes])))
     cells = iter(visited_cells(points))
     return {
