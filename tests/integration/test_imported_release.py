@@ -1,6 +1,7 @@
 """An imported model plays on the page and is evaluated like any other."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,13 @@ import pytest
 from reverie.cli.main import main
 from reverie.models.convert.folder import import_folder
 from reverie.models.convert.mmbench2 import TaskTable
+from reverie.models.load import load_world_model, weights_hash
+from reverie.recipes.adapt import run_adapt
 from reverie.serve.library import load_library
 from reverie.serve.stage import Stage
+from reverie.train.phase import Surroundings
 from tests.support.release import TINY
+from tests.support.tiny_adapt import NEW_TASK, tiny_order
 
 TASK = "pygame-pong"
 
@@ -53,3 +58,22 @@ def test_it_is_evaluated_and_gets_limits(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "report" / "report.html").exists() and (folder / "readings.json").exists()
     (show,) = load_library([folder]).values()
     assert set(show.limits) == {TASK}
+
+
+def test_it_learns_a_further_task(folder: Path, tmp_path: Path) -> None:
+    order = tiny_order()
+    # Its windows are longer than the tiny order's episodes, and its context is not shortened.
+    order = replace(
+        order,
+        num_episodes=2,
+        num_rounds=1,
+        replay_tasks=("toy-paint",),
+        explore=replace(order.explore, max_steps=30),
+    )
+    run_adapt(folder, order, Surroundings(folder=tmp_path, seed=0), num_workers=0)
+    before, after = (load_world_model(tmp_path / place) for place in ("base", "round-0/model"))
+    assert after.tasks == ("toy-paint", TASK, NEW_TASK)
+    assert weights_hash(after.net) != weights_hash(before.net)
+    assert (after.policy_head is None) == (before.policy_head is None)
+    # Latents that were never scaled stay in their own units.
+    assert after.latent_spec.scale == before.latent_spec.scale

@@ -63,9 +63,7 @@ def phase_of(root: Path) -> str:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Case, ...]]:
     root = tmp_path_factory.mktemp("own")
-    save_world_model(
-        root / "model", make_small_world(), tokenizer_name="conv", metrics={"psnr_db": 1.5}
-    )
+    save_world_model(root / "model", make_small_world(), metrics={"psnr_db": 1.5})
     write_tiny_store(root / "store")
     CheckpointFolder(path=root / "checkpoints").save(
         Snapshot(

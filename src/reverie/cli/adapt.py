@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -18,6 +18,8 @@ class AdaptMachine:
     """Processes that play."""
     threads: int = 0
     """CPU threads of the training; 0 leaves it to torch."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU if there is one."""
 
 
 def adapt(
@@ -45,7 +47,7 @@ def adapt(
         policy: curiosity, any behaviour of 'reverie collect', or all (four of them in turn).
         name: Of the run; adapt-TASK-POLICY by default.
         settings: Fields of the order to change, by dotted path: num_rounds, replay_episodes,
-            explore.curiosity.gauge, explore.curiosity.plan.horizon, explore.seed,
+            explore.curiosity.gauge, explore.curiosity.plan.horizon, explore.seed, language.source,
             finetune.tokenizer_training.fit.total_steps …
         runs: Folder of all runs.
         machine: What to run on.
@@ -54,6 +56,7 @@ def adapt(
 
     from reverie.core.config import override
     from reverie.models.load import resolve_model
+    from reverie.parallel.ranks import Ranks, choose_device
     from reverie.recipes.adapt import cpu_order, run_adapt
     from reverie.train.loop import TrainingStoppedError
     from reverie.train.phase import Surroundings
@@ -63,7 +66,12 @@ def adapt(
         torch.set_num_threads(machine.threads)
     folder = runs / (name or f"adapt-{task}-{policy}")
     with Terminal() as terminal:
-        around = Surroundings(folder=folder, seed=order.explore.seed, audience=terminal)
+        around = Surroundings(
+            folder=folder,
+            seed=order.explore.seed,
+            ranks=Ranks(device=choose_device(machine.device)),
+            audience=terminal,
+        )
         try:
             numbers = run_adapt(
                 resolve_model(model), order, around, num_workers=machine.num_workers
@@ -71,14 +79,18 @@ def adapt(
         except TrainingStoppedError as stopped:
             terminal.say(str(stopped))
             return EXIT_INTERRUPTED
+    _print_rounds(numbers["rounds"])
+    return 0
+
+
+def _print_rounds(rounds: list[dict[str, Any]]) -> None:
     console = Console()
     names = ("reconstruction_psnr_db", "rollout_gain_db", "action_shuffle_ratio")
-    for index, measured in enumerate(numbers["rounds"]):
+    for index, measured in enumerate(rounds):
         for watched, values in measured.items():
             shown = "  ".join(f"{key} {_written(values[key])}" for key in names)
             name = "before" if index == 0 else f"round {index - 1}"
             console.print(f"{name:8} {watched:28} {shown}", highlight=False, soft_wrap=True)
-    return 0
 
 
 def _written(value: object) -> str:

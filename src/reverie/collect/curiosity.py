@@ -8,6 +8,8 @@ where nothing beats it a random plan is executed.
 from dataclasses import dataclass
 
 from reverie.collect.planner import OnDecision, PlannerPolicy
+from reverie.core.config import added
+from reverie.core.errors import ConfigError
 from reverie.hallucination.gauges import MOTION as MOTION_GAUGE
 from reverie.hallucination.gauges import make_gauge
 from reverie.models.api import WorldModel
@@ -26,6 +28,14 @@ class CuriosityConfig:
     gauge: str = DEFAULT_GAUGE
     """Any gauge with a floored normaliser; keep one out of collection, for judging."""
     plan: PlanConfig = PlanConfig()
+    jitter: float = added(0.0)
+    """Std of the noise on every executed action, or of discrete ones the chance to be replaced.
+    Where plans hold their actions, the data tell what single actions do by it alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse jitter that cannot be."""
+        if not 0 <= self.jitter <= 1:
+            raise ConfigError(f"jitter must lie between 0 and 1, got {self.jitter}. Try 0.5.")
 
 
 def curious_policy(
@@ -56,6 +66,7 @@ def curious_policy(
         config=config.plan,
         name=CURIOUS,
         is_restless=True,
+        jitter=config.jitter,
         on_decision=on_decision,
     )
 

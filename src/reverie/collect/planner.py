@@ -52,6 +52,7 @@ class PlannerPolicy:
         config: PlanConfig,
         name: str = "planner",
         is_restless: bool = False,
+        jitter: float = 0.0,
         proposals: Sequence[Proposal] = (),
         on_decision: OnDecision | None = None,
     ) -> None:
@@ -63,12 +64,14 @@ class PlannerPolicy:
             config: How a decision is made.
             name: What episodes record as their source.
             is_restless: Act at random where no plan is worth more than doing nothing.
+            jitter: Std of the noise on what is executed, or of discrete actions the chance of
+                each to be replaced.
             proposals: Sequences to try besides, such as a policy head's.
             on_decision: Told of every decision, for logs and pictures.
         """
         self.name = name
         self._world, self._objective, self._config = world, objective, config
-        self._is_restless, self._proposals = is_restless, proposals
+        self._is_restless, self._jitter, self._proposals = is_restless, jitter, proposals
         self._on_decision = on_decision
 
     def start(self, env: TaskEnv, rng: np.random.Generator) -> Mapping[str, Any]:
@@ -118,7 +121,7 @@ class PlannerPolicy:
         actions = found.actions.float().cpu().numpy()
         if is_random:
             actions = self._random_actions(env.spec.action)
-        self._waiting.extend(actions[:wanted])
+        self._waiting.extend(self._jittered(actions[:wanted], env.spec.action))
         self._warm = found.next_start.after(wanted // config.hold)
         self._count(found, is_random=is_random)
         if self._on_decision is not None:
@@ -138,6 +141,18 @@ class PlannerPolicy:
         if spec.kind == "discrete":
             knots = np.eye(spec.width)[knots.argmax(axis=1)]
         return knots.repeat(self._config.hold, axis=0).astype(np.float32)
+
+    def _jittered(
+        self, actions: Float32[np.ndarray, "n a"], spec: ActionSpec
+    ) -> Float32[np.ndarray, "n a"]:
+        if self._jitter == 0:
+            return actions
+        if spec.kind == "discrete":
+            is_replaced = self._numpy_rng.random((len(actions), 1)) < self._jitter
+            others = np.eye(spec.width)[self._numpy_rng.integers(spec.width, size=len(actions))]
+            return np.where(is_replaced, others, actions).astype(np.float32)
+        noise = self._jitter * self._numpy_rng.standard_normal(actions.shape)
+        return np.clip(actions + noise, -1.0, 1.0).astype(np.float32)
 
     def _count(self, found: Plan, *, is_random: bool) -> None:
         self._counts["decisions"] += 1

@@ -63,7 +63,6 @@ def save_world_model(
     folder: Path,
     world: ShortcutWorld,
     *,
-    tokenizer_name: str = "conv",
     card: str = "",
     metrics: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -74,12 +73,14 @@ def save_world_model(
     Args:
         folder: Where; files of an older model there are replaced, the manifest last.
         world: The model, with the weights to keep (averaged ones).
-        tokenizer_name: The tokenizer's name in the registry.
         card: The model card, Markdown.
         metrics: Held-out numbers.
         provenance: Data, seeds, commands.
         precision: Of the parameters on disk; ``float16`` halves the files and rounds the world's
             own parameters too, so that what is measured afterwards is what was written.
+
+    Raises:
+        CheckpointError: The tokenizer is of a kind that could not be read back.
     """
     if precision == "float16":
         _round_parameters(world)
@@ -98,7 +99,7 @@ def save_world_model(
     manifest = ModelManifest(
         format_version=FORMAT_VERSION,
         kind="shortcut",
-        tokenizer_name=tokenizer_name,
+        tokenizer_name=_tokenizer_name(parts["tokenizer"]),
         tokenizer=to_dict(parts["tokenizer"].config),
         dynamics=world.net.config,
         heads=world.heads,
@@ -277,6 +278,18 @@ def _load_part(folder: Path, name: str, checksums: Mapping[str, str], module: nn
             f"'{different[0]}'. The folder mixes two models; export it again."
         )
     module.load_state_dict(tensors)
+
+
+def _tokenizer_name(tokenizer: nn.Module) -> str:
+    kind = type(tokenizer)
+    target = f"{kind.__module__}:{kind.__qualname__}"
+    for name in TOKENIZERS:
+        if TOKENIZERS.target(name) == target:
+            return name
+    raise CheckpointError(
+        f"A model folder holds tokenizers of these kinds: {', '.join(TOKENIZERS)}; got a "
+        f"{kind.__name__}. Train one of them to save the model."
+    )
 
 
 def _tokenizer_module(world: ShortcutWorld) -> Any:

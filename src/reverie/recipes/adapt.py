@@ -17,17 +17,22 @@ from reverie.collect.collector import collect
 from reverie.collect.curiosity import CURIOUS, CuriosityConfig
 from reverie.collect.order import CollectOrder
 from reverie.collect.policies import POLICIES
-from reverie.core.config import to_dict
+from reverie.core.config import added, to_dict
 from reverie.core.errors import ConfigError
 from reverie.core.files import write_json
+from reverie.core.registry import unknown_name_message
 from reverie.core.seeds import child_seed
 from reverie.core.types import Episode
 from reverie.data.store import EpisodeStore
-from reverie.envs.registry import task_spec
+from reverie.envs.registry import task_names, task_spec
 from reverie.evaluate.evaluation import TaskEvaluation
 from reverie.hallucination.coverage import new_cell_share
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import load_world_model, save_world_model, weights_hash
+from reverie.models.load import (
+    load_world_model,
+    save_world_model,
+    weights_hash,
+)
 from reverie.recipes.evaluation import (
     EvaluationOrder,
     evaluate_live,
@@ -42,7 +47,8 @@ from reverie.recipes.explore import (
     frame_vectors,
     motion_of,
 )
-from reverie.recipes.finetune import FinetuneConfig, FinetuneJob, finetune, load_extended
+from reverie.recipes.extend import Language, load_extended
+from reverie.recipes.finetune import FinetuneConfig, FinetuneJob, finetune
 from reverie.recipes.planning import QUICK_PLAN
 from reverie.train.phase import PhaseFolder, Surroundings
 from reverie.train.progress import Progress
@@ -71,6 +77,10 @@ class AdaptOrder:
     """Of these episodes, those at the beginning that are random: motion is measured on them."""
     replay_episodes: int = 28
     """Per task that the model knows: what keeps it from forgetting them."""
+    replay_tasks: tuple[str, ...] | None = added(None)
+    """Which of these tasks; None takes all that have a simulator here."""
+    language: Language = added(Language())
+    """Where the new task's instruction comes from, if the model keeps a table of them."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     evaluation: EvaluationOrder = field(default_factory=quick_order)
     """Measured on the new task and on ``num_watched`` old ones before and after every round."""
@@ -159,7 +169,8 @@ def run_adapt(
     key = {"base": weights_hash(load_world_model(base)), **to_dict(order)}
     PhaseFolder(path=around.folder, config=json.loads(json.dumps(key))).claim()
     _replay(base, order, places, num_workers=num_workers)
-    _keep_model(load_extended(base, (order.explore.task,)), places.model(-1), order, base)
+    extended = load_extended(base, (order.explore.task,), language=order.language)
+    _keep_model(extended, places.model(-1), order, base)
     measured = [_measure(order, places, -1, around)]
     for index in range(order.num_rounds):
         _collect_round(order, places, index, around, num_workers=num_workers)
@@ -174,7 +185,7 @@ def _replay(base: Path, order: AdaptOrder, places: _Places, *, num_workers: int)
     """Collect episodes of the known tasks, so that they stay in the mix."""
     world = load_world_model(base)
     EpisodeStore.open_or_create(places.data, world.tokenizer.frame_spec, CODEC)
-    tasks = tuple(task for task in world.tasks if task != order.explore.task)
+    tasks = replayed_tasks(world.tasks, order)
     if not tasks or order.replay_episodes < 1:
         return
     replay = CollectOrder(
@@ -187,6 +198,22 @@ def _replay(base: Path, order: AdaptOrder, places: _Places, *, num_workers: int)
         step_limits=REPLAY_LIMITS,
     )
     collect(replay, places.data, num_workers=num_workers)
+
+
+def replayed_tasks(known: tuple[str, ...], order: AdaptOrder) -> tuple[str, ...]:
+    """Return the tasks of a model that are played again; a released one names some without games.
+
+    Raises:
+        ConfigError: The order names a task that the model does not know.
+    """
+    if order.replay_tasks is not None:
+        for task in order.replay_tasks:
+            if task not in known:
+                hint = "replay_tasks are tasks that the model knows"
+                raise ConfigError(unknown_name_message("task", task, known, hint))
+    wanted = known if order.replay_tasks is None else order.replay_tasks
+    here = set(task_names())
+    return tuple(task for task in wanted if task in here and task != order.explore.task)
 
 
 def _playable(tasks: tuple[str, ...]) -> dict[str, float]:
@@ -202,7 +229,7 @@ def _collect_round(
     mark = places.round(index) / "collected.json"
     if mark.exists():
         return
-    world = load_world_model(places.model(index - 1))
+    world = load_world_model(places.model(index - 1), device=around.ranks.device)
     reason, num_collected = "all episodes are there", 0
     for start, stop in _chunks(order, places, index):
         motion = 0.0
@@ -210,7 +237,7 @@ def _collect_round(
             motion = motion_of(world, _episodes(order, places, order.num_warmup))
         there = _stored(order, places, stop)
         jobs = [
-            _job(order, places, item, index, motion)
+            _job(order, places, item, index, motion, around.ranks.device)
             for item in range(start, stop)
             if item not in there
         ]
@@ -279,7 +306,14 @@ def _is_seen(order: AdaptOrder, places: _Places, world: ShortcutWorld, wanted: i
     return share < order.seen_share
 
 
-def _job(order: AdaptOrder, places: _Places, item: int, index: int, motion: float) -> ExploreJob:
+def _job(
+    order: AdaptOrder,
+    places: _Places,
+    item: int,
+    index: int,
+    motion: float,
+    device: torch.device,
+) -> ExploreJob:
     return ExploreJob(
         config=order.explore,
         model=str(places.model(index - 1)),
@@ -288,6 +322,7 @@ def _job(order: AdaptOrder, places: _Places, item: int, index: int, motion: floa
         index=item,
         policy=order.policy_of(item),
         task_motion=motion,
+        device=str(device),
     )
 
 
@@ -328,7 +363,7 @@ def _measure(
     done = report / "summary.json"
     if done.exists():
         return json.loads(done.read_text())
-    world = load_world_model(places.model(index))
+    world = load_world_model(places.model(index), device=around.ranks.device)
     task = order.explore.task
     watched = tuple(name for name in world.tasks if name != task)[: order.num_watched]
     evaluation = replace(order.evaluation, tasks=(task, *watched))

@@ -26,9 +26,9 @@ from reverie.envs.registry import make_env
 from reverie.evaluate.reconstruction import real_motion
 from reverie.models.api import WorldModel
 from reverie.models.dynamics.world import ShortcutWorld
+from reverie.models.load import load_world_model
 from reverie.parallel.pool import make_pool
 from reverie.parallel.precision import Precision, autocast
-from reverie.recipes.finetune import load_extended
 from reverie.recipes.planning import flow_steps
 
 _ENCODED_AT_ONCE = 64
@@ -70,6 +70,7 @@ class ExploreJob:
     policy: str
     task_motion: float
     """Mean motion of real data of the task; not read by behaviours without a model."""
+    device: str = "cpu"
 
     @property
     def id(self) -> str:
@@ -89,13 +90,13 @@ def explore(jobs: Sequence[ExploreJob], *, num_workers: int) -> Iterator[Explore
 
 
 @cache
-def _loaded(folder: str, task: str) -> ShortcutWorld:
-    return load_extended(Path(folder), (task,))
+def _loaded(folder: str, device: str) -> ShortcutWorld:
+    return load_world_model(Path(folder), device=device)
 
 
 def _play(job: ExploreJob) -> ExploreJob:
     config = job.config
-    world = _loaded(job.model, config.task)
+    world = _loaded(job.model, job.device)
     decisions: list[Decision] = []
     env = Watched(make_env(config.task, frame_spec=world.tokenizer.frame_spec), world.max_context)
     try:

@@ -50,7 +50,6 @@ def export_measured(
     save_world_model(
         folder,
         world,
-        tokenizer_name=config.tokenizer_name,
         card=_card(config, {}),
         provenance=_provenance(config),
         precision=config.stored_precision,
@@ -69,7 +68,6 @@ def export_measured(
     save_world_model(
         folder,
         world,
-        tokenizer_name=config.tokenizer_name,
         card=_card(config, numbers),
         metrics=numbers,
         provenance=_provenance(config),

@@ -1,5 +1,6 @@
 """A finished model learns further: first its tokenizer, then, on fresh latents, its dynamics."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +13,11 @@ from reverie.core.errors import ConfigError
 from reverie.data.sampling import Balance
 from reverie.data.store import EpisodeStore
 from reverie.hallucination.coverage import TARGET_SHARE, targeted_weights
-from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, RewardHead
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.objective import DynamicsObjective, ObjectiveConfig
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import load_world_model, make_tokenizer, read_manifest, weights_hash
-from reverie.recipes.base import terminating
+from reverie.models.load import make_tokenizer, read_manifest, weights_hash
+from reverie.recipes.extend import copy_heads, load_extended
 from reverie.train.dynamics import DynamicsTrainingConfig, cache_latents, train_dynamics
 from reverie.train.loop import FitConfig
 from reverie.train.optim import OptimConfig
@@ -67,37 +67,6 @@ class FinetuneConfig:
             )
 
 
-def extend_world(
-    world: ShortcutWorld, tokenizer: nn.Module, tasks: tuple[str, ...]
-) -> ShortcutWorld:
-    """Return the same model, same weights, that also has a place for further tasks.
-
-    Args:
-        world: The model; its network and heads are copied.
-        tokenizer: What the result sees with.
-        tasks: Names to add; known ones change nothing.
-    """
-    known = world.tasks + tuple(task for task in tasks if task not in world.tasks)
-    heads = replace(_heads_of(world), terminating_tasks=terminating(known))
-    width = world.net.config.stack.width
-    copy = ShortcutWorld(
-        tokenizer,
-        DynamicsNet(replace(world.net.config, tasks=known)),
-        RewardHead(width, heads),
-        ContinueHead(width, heads),
-    )
-    for name in ("net", "reward_head", "continue_head"):
-        getattr(copy, name).load_state_dict(getattr(world, name).state_dict())
-    return copy.to(world.device).eval().requires_grad_(False)
-
-
-def load_extended(folder: Path, tasks: tuple[str, ...]) -> ShortcutWorld:
-    """Load a model with a place for further tasks."""
-    world = load_world_model(folder)
-    assert isinstance(world.tokenizer, nn.Module)
-    return extend_world(world, world.tokenizer, tasks)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneJob:
     """One finetuning: from which model, on which data."""
@@ -120,7 +89,8 @@ def finetune(job: FinetuneJob, around: Surroundings) -> ShortcutWorld:
     """
     store = EpisodeStore.open(job.store)
     manifest = read_manifest(job.base)
-    base = load_extended(job.base, job.targets)
+    base = load_extended(job.base, job.targets, device=around.ranks.device)
+    config = fit_windows(job.config, base)
     stored = tuple(sorted({entry.task for entry in store.index}))
     key = _key(job, base, store)
     tokenizer = make_tokenizer(manifest.tokenizer_name, manifest.tokenizer)
@@ -128,25 +98,24 @@ def finetune(job: FinetuneJob, around: Surroundings) -> ShortcutWorld:
     train_tokenizer(
         tokenizer.train().requires_grad_(True),
         store,
-        _balanced(job.config.tokenizer_training, job, stored),
+        _balanced(config.tokenizer_training, job, stored),
         folder=PhaseFolder(path=around.folder / "tokenizer", config=key),
         around=around,
+        # Latents that were never brought to unit std are what this dynamics network knows.
+        sets_scale=math.isfinite(base.latent_limit),
     )
     latents = cache_latents(tokenizer, store, around.folder / "latents", around=around)
-    objective = _objective(base, tokenizer, job.config.objective)
+    objective = _objective(base, tokenizer, config.objective)
     train_dynamics(
         objective,
         store,
         latents,
-        _balanced(job.config.dynamics_training, job, stored),
+        _balanced(config.dynamics_training, job, stored),
         folder=PhaseFolder(path=around.folder / "dynamics", config=key),
         around=around,
     )
-    return (
-        ShortcutWorld(tokenizer, objective.net, objective.reward_head, objective.continue_head)
-        .eval()
-        .requires_grad_(False)
-    )
+    world = _world(base, tokenizer, objective).to(around.ranks.device)
+    return world.eval().requires_grad_(False)
 
 
 Trainable = TypeVar("Trainable", TokenizerTrainingConfig, DynamicsTrainingConfig)
@@ -160,27 +129,52 @@ def _balanced(config: Trainable, job: FinetuneJob, stored: Sequence[str]) -> Tra
     return replace(config, task_weights=weights)
 
 
-def _heads_of(world: ShortcutWorld) -> HeadsConfig:
-    if world.reward_head is None:
-        raise ConfigError(
-            "This model has no reward head, and finetuning trains one. Train the heads first."
-        )
-    return world.reward_head.config
-
-
 def _objective(
     base: ShortcutWorld, tokenizer: nn.Module, config: ObjectiveConfig
 ) -> DynamicsObjective:
-    scale = tokenizer.spec.scale  # type: ignore[union-attr]
+    copy = ShortcutWorld(tokenizer, base.net, None, None)
     objective = DynamicsObjective(
-        DynamicsNet(base.net.config),
-        _heads_of(base),
-        config,
-        latent_limit=1 / scale,  # type: ignore[operator]
+        DynamicsNet(base.net.config), base.heads, config, latent_limit=copy.latent_limit
     )
-    for name in ("net", "reward_head", "continue_head"):
-        getattr(objective, name).load_state_dict(getattr(base, name).state_dict())
+    objective.net.load_state_dict(base.net.state_dict())
+    copy_heads(base, objective)
     return objective
+
+
+def _world(
+    base: ShortcutWorld, tokenizer: nn.Module, objective: DynamicsObjective
+) -> ShortcutWorld:
+    """Return what was trained, with the heads that the model had."""
+    return ShortcutWorld(
+        tokenizer,
+        objective.net,
+        objective.reward_head if base.reward_head is not None else None,
+        objective.continue_head if base.continue_head is not None else None,
+        objective.policy_head,
+    )
+
+
+def fit_windows(config: FinetuneConfig, world: ShortcutWorld) -> FinetuneConfig:
+    """Lengthen windows that are too short for a model: it must be trained with a full context.
+
+    Fewer of them make a batch then, about as many frames as before.
+    """
+    looks: Any = world.tokenizer
+    context = world.net.config.context
+    return replace(
+        config,
+        tokenizer_training=_lengthened(
+            config.tokenizer_training, getattr(looks.config, "context", 1)
+        ),
+        dynamics_training=_lengthened(config.dynamics_training, context + max(1, context // 4)),
+    )
+
+
+def _lengthened(config: Trainable, num_frames: int) -> Trainable:
+    if config.window_length >= num_frames:
+        return config
+    frames = config.batch_size * config.window_length
+    return replace(config, window_length=num_frames, batch_size=max(2, round(frames / num_frames)))
 
 
 def _key(job: FinetuneJob, base: ShortcutWorld, store: EpisodeStore) -> dict[str, Any]:

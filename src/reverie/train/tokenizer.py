@@ -94,6 +94,7 @@ def train_tokenizer(
     folder: PhaseFolder,
     around: Surroundings,
     hooks: Sequence[Hook] = (),
+    sets_scale: bool = True,
 ) -> nn.Module:
     """Train a tokenizer on a store, set its scale, and return it frozen; resumes by itself.
 
@@ -104,6 +105,7 @@ def train_tokenizer(
         folder: Where the phase keeps its files.
         around: Seed, ranks, audience.
         hooks: Evaluations, called with the averaged weights in place.
+        sets_scale: Whether latents are brought to unit std, or scaled as they came.
     """
     main_first(around.ranks, folder.claim)
     if folder.done is None:
@@ -117,12 +119,13 @@ def train_tokenizer(
         )
         run_fit(training, config.fit, folder=folder, around=around, hooks=hooks)
         training.state.keep_average()
-        cache = FrameCache.build(store, folder.path / "frames")
-        std = measure_latent_std(
-            tokenizer, store, cache, window_length=config.window_length, seed=around.seed
-        )
-        tokenizer.set_scale(std)  # type: ignore[operator]
-        facts = {"latent_std": std, "trained_s": training.state.elapsed_s}
+        facts = {"trained_s": training.state.elapsed_s}
+        if sets_scale:
+            cache = FrameCache.build(store, folder.path / "frames")
+            facts["latent_std"] = measure_latent_std(
+                tokenizer, store, cache, window_length=config.window_length, seed=around.seed
+            )
+            tokenizer.set_scale(facts["latent_std"])  # type: ignore[operator]
         main_first(around.ranks, lambda: folder.finish(facts, tokenizer))
     if around.ranks.is_main:
         shutil.rmtree(folder.path / "frames", ignore_errors=True)

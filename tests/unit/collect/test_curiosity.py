@@ -140,3 +140,8 @@ def test_a_curious_policy_needs_the_motion_of_its_task() -> None:
         curious_policy(world, TASK, 0.0, CuriosityConfig())
     policy = curious_policy(world, TASK, MOTION, CuriosityConfig())
     assert policy.name == "curiosity"
+
+
+def test_jitter_is_a_width_in_the_range_of_actions() -> None:
+    with pytest.raises(ConfigError, match=r"jitter must lie between 0 and 1, got 2\.0"):
+        CuriosityConfig(jitter=2.0)

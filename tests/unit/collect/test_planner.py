@@ -137,3 +137,33 @@ def test_a_restless_planner_acts_at_random_where_nothing_beats_doing_nothing() -
     assert episode.parameters["random_plans"] == 3 and np.abs(episode.actions).min() > 0
     calm = play(discounted(moving), is_restless=True)
     assert calm.parameters["random_plans"] == 0
+
+
+def test_jitter_moves_what_is_executed_and_leaves_the_plan() -> None:
+    decisions: list[Decision] = []
+    first = play(discounted(lane), jitter=0.3, on_decision=decisions.append)
+    planned = np.concatenate([d.plan.actions.numpy()[: d.num_executed] for d in decisions])[:5]
+    difference = first.actions - planned
+    assert 0.05 < np.abs(difference).mean() < 0.6 and np.abs(first.actions).max() <= 1
+    assert np.array_equal(first.actions, play(discounted(lane), jitter=0.3).actions)
+
+
+def test_jitter_of_choices_replaces_some_by_others() -> None:
+    def play_cart(jitter: float) -> tuple[np.ndarray, np.ndarray]:
+        decisions: list[Decision] = []
+        policy = PlannerPolicy(
+            make_small_world(),
+            objective=discounted(lane),
+            config=CONFIG,
+            jitter=jitter,
+            on_decision=decisions.append,
+        )
+        env = Watched(make_env("CartPole-v1", frame_spec=SPEC), NUM_REMEMBERED)
+        episode = play_episode(env, policy, seed=4, max_steps=9)
+        planned = np.concatenate([d.plan.actions.numpy()[: d.num_executed] for d in decisions])
+        return episode.actions, planned[: len(episode.actions)]
+
+    executed, planned = play_cart(1.0)
+    assert np.array_equal(executed.sum(axis=1), np.ones(len(executed)))
+    assert not np.array_equal(executed, planned)
+    assert np.array_equal(*play_cart(0.0))

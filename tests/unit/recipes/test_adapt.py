@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from reverie.core.errors import ConfigError, UnknownNameError
 from reverie.data.store import EpisodeStore
 from reverie.models.load import load_world_model, save_world_model, weights_hash
-from reverie.recipes.adapt import AdaptOrder, run_adapt
-from reverie.recipes.finetune import FinetuneConfig, extend_world
+from reverie.recipes.adapt import AdaptOrder, replayed_tasks, run_adapt
+from reverie.recipes.finetune import FinetuneConfig
 from reverie.train.phase import Surroundings
 from tests.support.small_world import make_small_world
 from tests.support.tiny_adapt import KNOWN_TASK, NEW_TASK, tiny_order
@@ -135,12 +134,10 @@ def test_orders_that_cannot_be_carried_out_are_refused_at_once() -> None:
         FinetuneConfig(target_share=1.0)
 
 
-def test_an_extended_model_dreams_known_tasks_as_before() -> None:
-    world = make_small_world(tasks=(KNOWN_TASK,))
-    more = extend_world(world, world.tokenizer, (NEW_TASK, KNOWN_TASK))  # type: ignore[arg-type]
-    assert more.tasks == (KNOWN_TASK, NEW_TASK)
-    pair = [
-        model.net.language_of((KNOWN_TASK,), None, torch.device("cpu")) for model in (world, more)
-    ]
-    assert torch.equal(*pair)
-    assert weights_hash(more) == weights_hash(world)
+def test_only_known_tasks_that_can_be_played_here_are_replayed() -> None:
+    order = tiny_order()
+    known = (KNOWN_TASK, NEW_TASK, "a-task-of-a-release")
+    assert replayed_tasks(known, order) == (KNOWN_TASK,)
+    assert replayed_tasks(known, replace(order, replay_tasks=())) == ()
+    with pytest.raises(ConfigError, match="Unknown task 'toy-paints'. Did you mean 'toy-paint'"):
+        replayed_tasks(known, replace(order, replay_tasks=("toy-paints",)))

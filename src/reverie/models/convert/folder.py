@@ -48,7 +48,6 @@ def import_folder(
         save_world_model(
             workplace,
             imported.world,
-            tokenizer_name="causal",
             card=_card(imported, tasks, source),
             provenance=_provenance(imported),
         )
