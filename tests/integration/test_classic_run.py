@@ -12,6 +12,7 @@ from reverie.core.errors import ConfigError
 from reverie.core.metrics import read_metrics
 from reverie.data.exporters.hf import read_hf
 from reverie.data.store import EpisodeStore
+from reverie.hallucination.thresholds import load_thresholds, reading_setup
 from reverie.models.families import load_any_world, load_controller_of
 from reverie.recipes.classic_base import ClassicRunConfig
 from reverie.recipes.classic_training import run_classic
@@ -45,6 +46,9 @@ def test_debug_recipes_run_every_part_and_again_without_work(name: str, tmp_path
     logs = sorted((tmp_path / "run" / "rounds").glob("*/*/metrics.jsonl"))
     looks = [row for row in read_metrics(logs[0]) if "real_return" in row]
     assert logs[0].parent.name == "controller" and looks
+    limits = load_thresholds(model, reading_setup(model, world))
+    assert set(limits.tasks) == set(config.data.tasks)
+    logs.append(model / "readings.json")
     before = {path: path.stat().st_mtime_ns for path in logs}
     run_classic(config, around, num_workers=0)
     assert {path: path.stat().st_mtime_ns for path in logs} == before
@@ -57,8 +61,11 @@ def test_a_run_ends_with_the_first_round_that_is_good_enough_and_repeats_it(
     torch.set_num_threads(1)
     config = load_recipe("cartpole-dream-debug")(())
     config = replace(config, rounds=replace(config.rounds, ends_at=ends_at, confirm_episodes=3))
+    # Two episodes of this seed fall early: too short to dream from, and the run ends all the same.
+    config = replace(config, limit_episodes=2)
     around = Surroundings(folder=tmp_path / "run", seed=config.seed)
-    run_classic(config, around, num_workers=0)
+    model = run_classic(config, around, num_workers=0)
+    assert (model / "card.md").exists() and not (model / "readings.json").exists()
     rounds = tmp_path / "run" / "rounds"
     assert [path.name for path in sorted(rounds.iterdir())] == ["00", "01"][:num_rounds]
     confirmed = rounds / "00" / "confirm" / "done.json"

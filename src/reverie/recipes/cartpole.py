@@ -114,6 +114,7 @@ def debug(tasks: tuple[str, ...] = ()) -> ClassicRunConfig:
         score=ScoreConfig(
             episodes=4, side_by_side=4, drift_starts=20, drift_horizon=4, imagined_rollouts=2
         ),
+        limit_episodes=6,
     )
 
 

@@ -110,6 +110,8 @@ class ClassicRunConfig:
     """PPO in the dream instead of CMA-ES; the search's settings then only place its starts."""
     exports_dataset: bool = False
     """Whether all real episodes are written as a Hugging Face dataset too, at the end."""
+    limit_episodes: int = added(24)
+    """Fresh episodes that the limits of the page's readings are fitted on; 0 fits none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

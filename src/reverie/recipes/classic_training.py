@@ -32,6 +32,7 @@ from reverie.recipes.classic_base import (
     check_classic_run,
 )
 from reverie.recipes.classic_checks import RealLook, RoundFacts, is_good_enough
+from reverie.recipes.classic_limits import fit_limits
 from reverie.recipes.classic_report import finish_run
 from reverie.train.classic import LatentStream, Round, read_stream, train_rnn, train_vae
 from reverie.train.controller import RealPlay, train_controller
@@ -99,6 +100,7 @@ def run_classic(config: ClassicRunConfig, around: Surroundings, *, num_workers: 
                 _collect_round(config, places, around, world, parameters, envs, index + 1)
         assert stream is not None, "a run has at least one round"
         finish_run(config, places, around, world, parameters, envs, stream, facts)
+    fit_limits(config, places, around.audience)
     if config.exports_dataset and not is_exported(places.dataset):
         rows = export_hf(EpisodeStore.open(places.data), places.dataset)
         around.audience.say(f"{rows} real frames are in {places.dataset}, for load_dataset")

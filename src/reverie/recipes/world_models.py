@@ -262,6 +262,7 @@ def _debug(config: ClassicRunConfig) -> ClassicRunConfig:
             imagined_rollouts=1,
             temperatures=config.score.temperatures,
         ),
+        limit_episodes=2,
     )
 
 
