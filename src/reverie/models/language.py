@@ -45,7 +45,7 @@ def make_language_table(
         file: For ``stored``: JSON, ``{task: {"text_embedding": [...]}}`` or ``{task: [...]}``.
 
     Raises:
-        ConfigError: The source cannot give embeddings of this width.
+        ConfigError: The source cannot give embeddings of this width, or CLIP is out of reach.
         DataError: The file lacks a task.
     """
     if source == "one-hot":
@@ -95,8 +95,14 @@ def _stored(file: Path | None, tasks: Sequence[str], width: int) -> LanguageTabl
 
 def _clip(texts: Sequence[str], width: int) -> LanguageTable:
     transformers = require_extra("transformers", "text", "embed instructions with CLIP")
-    tokenizer = transformers.CLIPTokenizerFast.from_pretrained(CLIP_MODEL)
-    model = transformers.CLIPTextModel.from_pretrained(CLIP_MODEL)
+    try:
+        tokenizer = transformers.CLIPTokenizerFast.from_pretrained(CLIP_MODEL)
+        model = transformers.CLIPTextModel.from_pretrained(CLIP_MODEL)
+    except OSError as error:
+        raise ConfigError(
+            f"CLIP's weights, '{CLIP_MODEL}', are neither here nor to be fetched: {error}. Fetch "
+            f"them where there is a network, or choose another source: words or stored."
+        ) from error
     return embed_with_clip(tokenizer, model, texts, width=width, made_by=CLIP_MODEL)
 
 

@@ -30,6 +30,7 @@ from reverie.hallucination.coverage import new_cell_share
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import (
     load_world_model,
+    read_manifest,
     save_world_model,
     weights_hash,
 )
@@ -51,7 +52,7 @@ from reverie.recipes.extend import Language, load_extended
 from reverie.recipes.finetune import FinetuneConfig, FinetuneJob, finetune
 from reverie.recipes.planning import QUICK_PLAN
 from reverie.train.phase import PhaseFolder, Surroundings
-from reverie.train.progress import Progress
+from reverie.train.progress import Audience, Progress
 
 CODEC = "zstd"
 REPLAY_POLICIES = {"mixed": 2.0, "noise": 1.0, "random": 1.0}
@@ -168,9 +169,8 @@ def run_adapt(
     places = _Places(root=around.folder)
     key = {"base": weights_hash(load_world_model(base)), **to_dict(order)}
     PhaseFolder(path=around.folder, config=json.loads(json.dumps(key))).claim()
+    _make_place(base, order, places, around.audience)
     _replay(base, order, places, num_workers=num_workers)
-    extended = load_extended(base, (order.explore.task,), language=order.language)
-    _keep_model(extended, places.model(-1), order, base)
     measured = [_measure(order, places, -1, around)]
     for index in range(order.num_rounds):
         _collect_round(order, places, index, around, num_workers=num_workers)
@@ -179,6 +179,17 @@ def run_adapt(
     numbers = {"task": order.explore.task, "policy": order.explore.policy, "rounds": measured}
     write_json(around.folder / "adapt.json", numbers)
     return numbers
+
+
+def _make_place(base: Path, order: AdaptOrder, places: _Places, audience: Audience) -> None:
+    """Write the model as it came, with a place for the task."""
+    if (places.model(-1) / "model.json").exists():
+        return
+    task = order.explore.task
+    world = load_extended(base, (task,), language=order.language)
+    if world.net.config.embeds_tasks and task not in read_manifest(base).dynamics.tasks:
+        audience.say(f"the instruction of '{task}' is embedded by: {order.language.source}")
+    _keep_model(world, places.model(-1), order, base)
 
 
 def _replay(base: Path, order: AdaptOrder, places: _Places, *, num_workers: int) -> None:

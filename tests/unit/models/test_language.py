@@ -53,6 +53,17 @@ class FakeWords:
         return {"input_ids": mask.long() * 5, "attention_mask": mask.long()}
 
 
+def test_clip_that_is_out_of_reach_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers = importlib.import_module("transformers")
+
+    def fail(name: str) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(transformers.CLIPTokenizerFast, "from_pretrained", fail)
+    with pytest.raises(ConfigError, match=r"neither here nor to be fetched: no network\. .*words"):
+        make_language_table("clip", {"a": "walk"}, width=512)
+
+
 def test_clip_states_are_averaged_over_real_words() -> None:
     transformers = importlib.import_module("transformers")
     config = transformers.CLIPTextConfig(
