@@ -1,5 +1,6 @@
 """``reverie plan``: plan in a dream, act in the simulator, and count the score."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,8 @@ def _print(console: Console, numbers: dict[str, Any]) -> None:
                 f"{values['planner']['mean']:.{digits}f}",
                 f"{values['random']['mean']:.{digits}f}",
                 f"[{colour}]{difference['mean']:+.{digits}f}[/]",
-                f"\\[{low:+.{digits}f}, {high:+.{digits}f}]",
+                # One episode has no interval.
+                "–" if math.isnan(low) else f"\\[{low:+.{digits}f}, {high:+.{digits}f}]",
             )
     console.print(table)
     console.print(
