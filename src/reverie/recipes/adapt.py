@@ -28,12 +28,7 @@ from reverie.envs.registry import task_names, task_spec
 from reverie.evaluate.evaluation import TaskEvaluation
 from reverie.hallucination.coverage import new_cell_share
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import (
-    load_world_model,
-    read_manifest,
-    save_world_model,
-    weights_hash,
-)
+from reverie.models.load import load_world_model, save_world_model, weights_hash
 from reverie.recipes.evaluation import (
     EvaluationOrder,
     evaluate_live,
@@ -48,7 +43,7 @@ from reverie.recipes.explore import (
     frame_vectors,
     motion_of,
 )
-from reverie.recipes.extend import Language, load_extended
+from reverie.recipes.extend import Language, extend_world
 from reverie.recipes.finetune import FinetuneConfig, FinetuneJob, finetune
 from reverie.recipes.planning import QUICK_PLAN
 from reverie.train.phase import PhaseFolder, Surroundings
@@ -167,10 +162,7 @@ def run_adapt(
         ConfigError: The folder belongs to another order.
     """
     places = _Places(root=around.folder)
-    key = {"base": weights_hash(load_world_model(base)), **to_dict(order)}
-    PhaseFolder(path=around.folder, config=json.loads(json.dumps(key))).claim()
-    _make_place(base, order, places, around.audience)
-    _replay(base, order, places, num_workers=num_workers)
+    _prepare(base, order, places, around, num_workers=num_workers)
     measured = [_measure(order, places, -1, around)]
     for index in range(order.num_rounds):
         _collect_round(order, places, index, around, num_workers=num_workers)
@@ -181,20 +173,31 @@ def run_adapt(
     return numbers
 
 
-def _make_place(base: Path, order: AdaptOrder, places: _Places, audience: Audience) -> None:
+def _prepare(
+    base: Path, order: AdaptOrder, places: _Places, around: Surroundings, *, num_workers: int
+) -> None:
+    """Claim the folder, make the task a place in the model, and collect what keeps it whole."""
+    world = load_world_model(base)
+    key = {"base": weights_hash(world), **to_dict(order)}
+    PhaseFolder(path=around.folder, config=json.loads(json.dumps(key))).claim()
+    _make_place(world, base, order, places, around.audience)
+    _replay(world, order, places, num_workers=num_workers)
+
+
+def _make_place(
+    world: ShortcutWorld, base: Path, order: AdaptOrder, places: _Places, audience: Audience
+) -> None:
     """Write the model as it came, with a place for the task."""
     if (places.model(-1) / "model.json").exists():
         return
     task = order.explore.task
-    world = load_extended(base, (task,), language=order.language)
-    if world.net.config.embeds_tasks and task not in read_manifest(base).dynamics.tasks:
+    if world.net.config.embeds_tasks and task not in world.tasks:
         audience.say(f"the instruction of '{task}' is embedded by: {order.language.source}")
-    _keep_model(world, places.model(-1), order, base)
+    _keep_model(extend_world(world, (task,), order.language), places.model(-1), order, base)
 
 
-def _replay(base: Path, order: AdaptOrder, places: _Places, *, num_workers: int) -> None:
+def _replay(world: ShortcutWorld, order: AdaptOrder, places: _Places, *, num_workers: int) -> None:
     """Collect episodes of the known tasks, so that they stay in the mix."""
-    world = load_world_model(base)
     EpisodeStore.open_or_create(places.data, world.tokenizer.frame_spec, CODEC)
     tasks = replayed_tasks(world.tasks, order)
     if not tasks or order.replay_episodes < 1:
@@ -355,8 +358,6 @@ def _learn_round(order: AdaptOrder, places: _Places, index: int, around: Surroun
 
 
 def _keep_model(world: ShortcutWorld, folder: Path, order: AdaptOrder, base: Path) -> None:
-    if (folder / "model.json").exists():
-        return
     task = order.explore.task
     save_world_model(
         folder,

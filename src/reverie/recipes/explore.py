@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,9 @@ from reverie.envs.episode import play_episode
 from reverie.envs.registry import make_env
 from reverie.evaluate.reconstruction import real_motion
 from reverie.models.api import WorldModel
-from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import load_world_model
 from reverie.parallel.pool import make_pool
 from reverie.parallel.precision import Precision, autocast
-from reverie.recipes.planning import flow_steps
+from reverie.recipes.planning import flow_steps, loaded_world
 
 _ENCODED_AT_ONCE = 64
 
@@ -89,14 +86,9 @@ def explore(jobs: Sequence[ExploreJob], *, num_workers: int) -> Iterator[Explore
             yield finished.result()
 
 
-@cache
-def _loaded(folder: str, device: str) -> ShortcutWorld:
-    return load_world_model(Path(folder), device=device)
-
-
 def _play(job: ExploreJob) -> ExploreJob:
     config = job.config
-    world = _loaded(job.model, job.device)
+    world = loaded_world(job.model, job.device)
     decisions: list[Decision] = []
     env = Watched(make_env(config.task, frame_spec=world.tokenizer.frame_spec), world.max_context)
     try:

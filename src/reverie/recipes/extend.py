@@ -11,7 +11,7 @@ from reverie.envs.registry import task_spec
 from reverie.models.dynamics.heads import HeadsConfig
 from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.language import LanguageSource, make_language_table
-from reverie.models.load import load_world_model, make_world
+from reverie.models.load import make_world
 from reverie.recipes.base import terminating
 
 _HEADS = ("reward_head", "continue_head", "policy_head")
@@ -28,29 +28,8 @@ class Language:
     """Of ``stored`` embeddings."""
 
 
-def load_extended(
-    folder: Path,
-    tasks: tuple[str, ...],
-    *,
-    language: Language = Language(),  # noqa: B008 - frozen
-    device: torch.device | str = "cpu",
-) -> ShortcutWorld:
-    """Load a model with a place for further tasks.
-
-    Args:
-        folder: The model.
-        tasks: Names; those that the model knows change nothing.
-        language: Where the instructions of new ones come from.
-        device: Where the model is put.
-    """
-    world = load_world_model(folder, device=device)
-    assert isinstance(world.tokenizer, nn.Module)
-    return extend_world(world, world.tokenizer, tasks, language)
-
-
 def extend_world(
     world: ShortcutWorld,
-    tokenizer: nn.Module,
     tasks: tuple[str, ...],
     language: Language = Language(),  # noqa: B008 - frozen
 ) -> ShortcutWorld:
@@ -59,8 +38,7 @@ def extend_world(
     A model that has agent tokens and no reward head gets an untrained one.
 
     Args:
-        world: The model; its network and heads are copied.
-        tokenizer: What the result sees with.
+        world: The model; its network and heads are copied, the tokenizer is shared.
         tasks: Names to add; known ones change nothing.
         language: Where their instructions come from.
     """
@@ -69,7 +47,7 @@ def extend_world(
     # A new head's weights are drawn from torch's global generator, which is given back unchanged.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        copy = make_world(tokenizer, config, _heads(world, new))
+        copy = make_world(world.tokenizer, config, _heads(world, new))  # type: ignore[arg-type]
     state = world.net.state_dict()
     if config.embeds_tasks and new:
         known = world.net.task_embeddings

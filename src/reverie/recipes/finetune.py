@@ -16,8 +16,8 @@ from reverie.hallucination.coverage import TARGET_SHARE, targeted_weights
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.objective import DynamicsObjective, ObjectiveConfig
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import make_tokenizer, read_manifest, weights_hash
-from reverie.recipes.extend import copy_heads, load_extended
+from reverie.models.load import load_world_model, make_tokenizer, read_manifest, weights_hash
+from reverie.recipes.extend import copy_heads, extend_world
 from reverie.train.dynamics import DynamicsTrainingConfig, cache_latents, train_dynamics
 from reverie.train.loop import FitConfig
 from reverie.train.optim import OptimConfig
@@ -89,7 +89,7 @@ def finetune(job: FinetuneJob, around: Surroundings) -> ShortcutWorld:
     """
     store = EpisodeStore.open(job.store)
     manifest = read_manifest(job.base)
-    base = load_extended(job.base, job.targets, device=around.ranks.device)
+    base = extend_world(load_world_model(job.base, device=around.ranks.device), job.targets)
     config = fit_windows(job.config, base)
     stored = tuple(sorted({entry.task for entry in store.index}))
     key = _key(job, base, store)
@@ -105,7 +105,8 @@ def finetune(job: FinetuneJob, around: Surroundings) -> ShortcutWorld:
         sets_scale=math.isfinite(base.latent_limit),
     )
     latents = cache_latents(tokenizer, store, around.folder / "latents", around=around)
-    objective = _objective(base, tokenizer, config.objective)
+    base = _around(tokenizer, base)
+    objective = _objective(base, config.objective)
     train_dynamics(
         objective,
         store,
@@ -114,7 +115,7 @@ def finetune(job: FinetuneJob, around: Surroundings) -> ShortcutWorld:
         folder=PhaseFolder(path=around.folder / "dynamics", config=key),
         around=around,
     )
-    world = _world(base, tokenizer, objective).to(around.ranks.device)
+    world = _around(tokenizer, base, objective).to(around.ranks.device)
     return world.eval().requires_grad_(False)
 
 
@@ -129,28 +130,26 @@ def _balanced(config: Trainable, job: FinetuneJob, stored: Sequence[str]) -> Tra
     return replace(config, task_weights=weights)
 
 
-def _objective(
-    base: ShortcutWorld, tokenizer: nn.Module, config: ObjectiveConfig
-) -> DynamicsObjective:
-    copy = ShortcutWorld(tokenizer, base.net, None, None)
+def _objective(base: ShortcutWorld, config: ObjectiveConfig) -> DynamicsObjective:
     objective = DynamicsObjective(
-        DynamicsNet(base.net.config), base.heads, config, latent_limit=copy.latent_limit
+        DynamicsNet(base.net.config), base.heads, config, latent_limit=base.latent_limit
     )
     objective.net.load_state_dict(base.net.state_dict())
     copy_heads(base, objective)
     return objective
 
 
-def _world(
-    base: ShortcutWorld, tokenizer: nn.Module, objective: DynamicsObjective
+def _around(
+    tokenizer: nn.Module, base: ShortcutWorld, trained: DynamicsObjective | None = None
 ) -> ShortcutWorld:
-    """Return what was trained, with the heads that the model had."""
+    """Return the base, or what was trained from it, with another tokenizer and the same heads."""
+    source = base if trained is None else trained
     return ShortcutWorld(
         tokenizer,
-        objective.net,
-        objective.reward_head if base.reward_head is not None else None,
-        objective.continue_head if base.continue_head is not None else None,
-        objective.policy_head,
+        source.net,
+        source.reward_head if base.reward_head is not None else None,
+        source.continue_head if base.continue_head is not None else None,
+        source.policy_head,
     )
 
 

@@ -202,12 +202,13 @@ def _play_all(jobs: Sequence[_Job], num_workers: int) -> Iterator[PlannedEpisode
 
 
 @cache
-def _loaded(folder: str, device: str) -> ShortcutWorld:
+def loaded_world(folder: str, device: str) -> ShortcutWorld:
+    """Load a model once in a process that plays many episodes with it."""
     return load_world_model(Path(folder), device=device)
 
 
 def _play(job: _Job) -> PlannedEpisode:
-    world = _loaded(job.folder, job.device)
+    world = loaded_world(job.folder, job.device)
     recorder = _Recorder(world, job.seed) if job.index == 0 and job.policy == PLANNER else None
     env = Watched(make_env(job.task, frame_spec=world.tokenizer.frame_spec), world.max_context)
     successes: list[bool] = []

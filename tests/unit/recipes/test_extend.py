@@ -17,7 +17,7 @@ KNOWN, NEW = "toy-paint", "toy-fall"
 
 
 def extended(world: ShortcutWorld, language: Language = Language()) -> ShortcutWorld:  # noqa: B008
-    return extend_world(world, world.tokenizer, (NEW, KNOWN), language)  # type: ignore[arg-type]
+    return extend_world(world, (NEW, KNOWN), language)
 
 
 def instruction(world: ShortcutWorld, task: str) -> torch.Tensor:
