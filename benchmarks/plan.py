@@ -6,7 +6,7 @@ far. Both make the same decision under the same noise, and the benchmark checks 
 run turn about in one process; ratios are taken pair by pair.
 
     python benchmarks/plan.py --json plan.json
-    python benchmarks/plan.py --preset full --device cuda --brief
+    python benchmarks/plan.py --preset full --device cuda --brief --graphs
 
 The straightforward way at full size is about 20 TFLOP a forward of 32 candidates, and hundreds of
 forwards make a decision: ``--brief`` makes one that should fit a minute of a GPU (24 frames of
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--context", type=int, default=0, help="frames; 0 leaves the preset's own")
     parser.add_argument("--tf32", action="store_true", help="short products on a GPU")
+    parser.add_argument("--graphs", action="store_true", help="replay CUDA graphs, shared way")
     parser.add_argument("--brief", action="store_true", help="one decision for a minute of a GPU")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=None, help="write the numbers here")
@@ -83,10 +84,15 @@ def main() -> None:
         torch.set_float32_matmul_precision("high")
     begun = time.perf_counter()
     world = make_world(arguments.preset, torch.device(arguments.device), arguments.context)
+    if arguments.graphs:
+        world.record()
+        # Shapes that came often enough are recorded.
+        for seed in range(2):
+            decide(world, config, seed)
     setup_s = time.perf_counter() - begun
     # Short products differ in their last bits between both ways, and a search amplifies that.
     numbers = measure(world, config, arguments.rounds, must_agree=not arguments.tf32)
-    numbers |= {"setup_s": setup_s, "tf32": arguments.tf32}
+    numbers |= {"setup_s": setup_s, "tf32": arguments.tf32, "graphs": arguments.graphs}
     numbers |= {"preset": arguments.preset, "device": device_name(world.device)}
     console = Console()
     for name, value in numbers.items():

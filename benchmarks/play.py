@@ -61,7 +61,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu", help="of the release")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--compile", action="store_true", help="compile the release's network")
+    parser.add_argument("--graphs", action="store_true", help="of the release: CUDA graphs")
     parser.add_argument("--quick", action="store_true", help="of the release: 1 round by default")
     parser.add_argument("--only-ring", action="store_true", help="of the release: two ways only")
     parser.add_argument("--rounds", type=int, default=None, help="30, or 1 with --quick")

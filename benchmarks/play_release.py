@@ -10,11 +10,13 @@ Three ways of dreaming the same frame with the same weights, turn about in one p
 published size on the device itself, which cost the same, and ``quarter`` those of a network of a
 quarter of the width. A forward costs a fixed part c (calls) and a part f for each frame: a step is
 9 c + 9 f, a re-prefilled frame 9 c + 31 f. The ratio measures the cache only where f is well above
-c. ``--only-ring`` leaves out whole windows and predictors, which take most of the time.
+c, as on a GPU only with ``--graphs``, which replays a forward of one frame as one CUDA graph.
+``--only-ring`` leaves out whole windows and predictors, which take most of the time.
 
     python benchmarks/play.py --model release --size tiny
     python benchmarks/play.py --model release --size quarter --rounds 2 --quick
     python benchmarks/play.py --model release --size full --device cuda --precision bf16 --quick
+    python benchmarks/play.py --model release --size full --device cuda --quick --graphs
 """
 
 import contextlib
@@ -40,7 +42,6 @@ from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.load import load_world_model, make_world
 from reverie.models.presets import released, released_heads
 from reverie.models.tokenizer.causal import CausalTokenizer, CausalTokenizerConfig
-from reverie.nn.attention import KeysValues
 from reverie.nn.blocks import StackConfig, banded_mask
 
 TINY = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "mmbench2-tiny"
@@ -80,10 +81,8 @@ def make(arguments: Namespace) -> ShortcutWorld:
     else:
         world = load_world_model(Path(arguments.size))
     world = world.to(arguments.device).eval().requires_grad_(False)
-    if arguments.compile:
-        mode = "reduce-overhead" if world.device.type == "cuda" else "default"
-        for name in ("step", "forward"):
-            setattr(world.net, name, kept(torch.compile(getattr(world.net, name), mode=mode)))
+    if arguments.graphs:
+        world.record()
     return world
 
 
@@ -116,18 +115,6 @@ def narrowed(stack: StackConfig) -> StackConfig:
     return replace(stack, width=stack.width // QUARTER, mlp_hidden=stack.mlp_hidden // QUARTER)
 
 
-def kept(compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """Copy what a recorded graph gives: its next run writes over it."""
-
-    def call(*inputs: Any) -> tuple[Tensor, Tensor, list[KeysValues]]:
-        torch.compiler.cudagraph_mark_step_begin()
-        clean, agents, past = compiled(*inputs)
-        copies = [KeysValues(item.keys.clone(), item.values.clone()) for item in past]
-        return clean.clone(), agents.clone(), copies
-
-    return call
-
-
 def measure(
     world: ShortcutWorld,
     arguments: Namespace,
@@ -147,7 +134,7 @@ def measure(
     numbers = {
         "device": device_name(world.device),
         "precision": arguments.precision,
-        "compiled": arguments.compile,
+        "graphs": arguments.graphs,
         "parameters": sum(weights.numel() for weights in world.parameters()),
         "context": world.max_context,
         "num_flow_steps": world.num_flow_steps,
@@ -220,7 +207,7 @@ def reprefilled(
     new = world.net.prepare(inputs, position, past)
 
     def denoise(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
-        return world.net.step(z[:, 0], Labels(level, exponent), new)[0][:, None]
+        return world.denoise(z[:, 0], Labels(level, exponent), new)[0][:, None]
 
     start = world.draw_noise(1, rng).start[:, None]
     return world.flow.integrate(denoise, start, world.num_flow_steps, world.latent_limit)

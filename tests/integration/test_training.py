@@ -129,7 +129,7 @@ LONG_TWINS = ("small-debug", "full-debug")
 DREAMERS = [
     pytest.param(name, marks=[pytest.mark.long] if name in LONG_TWINS else [])
     for name in TWINS
-    if name.partition("-")[0] in ("pocket", "small", "full", "release")
+    if name.partition("-")[0] in ("pocket", "domains", "small", "full", "release")
 ]
 
 

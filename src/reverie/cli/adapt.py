@@ -56,7 +56,8 @@ def adapt(
 
     from reverie.core.config import override
     from reverie.models.load import resolve_model
-    from reverie.parallel.ranks import Ranks, choose_device
+    from reverie.parallel.device import choose_device
+    from reverie.parallel.ranks import Ranks
     from reverie.recipes.adapt import cpu_order, run_adapt
     from reverie.train.loop import TrainingStoppedError
     from reverie.train.phase import Surroundings

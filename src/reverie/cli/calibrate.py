@@ -46,6 +46,7 @@ def calibrate(
     json: Path | None = None,
     workers: int = 2,
     save: bool = True,
+    device: str = "cpu",
 ) -> None:
     """Fit P(diverged within 8 frames) for a model, with thresholds of known false-alarm rates.
 
@@ -63,15 +64,18 @@ def calibrate(
         json: Also write the numbers to this file.
         workers: Processes.
         save: Write the calibration into the model's folder; otherwise into OUT.
+        device: cpu, or cuda: each process then puts its copy of the model on the GPU.
     """
     from reverie.evaluate.evaluation import plain
     from reverie.hallucination.verifier_training import VerifierTraining
     from reverie.models.load import resolve_model
+    from reverie.parallel.device import choose_device
     from reverie.recipes.calibration import calibration_run, report_calibration, run_calibration
 
     for module in ("sklearn", "scipy", "matplotlib.figure"):
         require_extra(module, "eval", "fit and judge a calibration")
     console = Console()
+    chosen = str(choose_device(device))
     folder = resolve_model(model)
     run = calibration_run(
         folder,
@@ -81,6 +85,7 @@ def calibrate(
         num_workers=workers,
         saves=save,
         verifier=VerifierTraining() if material.verifier else None,
+        device=chosen,
     )
     with console.status(f"dreaming with {folder.name}") as status:
         result = run_calibration(run, on_dreams=lambda task, _: status.update(f"watched {task}"))

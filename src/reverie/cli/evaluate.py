@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 from reverie.core.files import write_json
 from reverie.core.registry import require_extra
+
+if TYPE_CHECKING:
+    from reverie.recipes.evaluation import EvaluationRun
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +39,7 @@ def evaluate(
     out: Path = Path("runs/evaluation"),
     json: Path | None = None,
     fit_thresholds: bool = False,
+    device: str = "cpu",
 ) -> None:
     """Measure a model on held-out episodes; write numbers, pictures and an HTML report.
 
@@ -52,36 +56,45 @@ def evaluate(
         json: Also write the numbers to this file.
         fit_thresholds: Fit the limits of the page's readings to these dreams, and write them
             into the model's folder.
+        device: cpu, or cuda: each process then puts its copy of the model on the GPU.
     """
     from reverie.models.load import resolve_model
+    from reverie.parallel.device import choose_device
     from reverie.recipes.evaluation import EvaluationRun, run_evaluation
 
     # Told now, not after all the measuring.
     require_extra("matplotlib.figure", "eval", "draw the plots of the report")
     console = Console()
+    chosen = str(choose_device(device))
     folder = resolve_model(model)
+    run = EvaluationRun(
+        model=folder,
+        out=out,
+        tasks=tasks,
+        num_episodes=material.episodes,
+        data=material.data,
+        behaviour=material.behaviour,
+        visited=material.visited,
+        benches=benches,
+        fits_thresholds=fit_thresholds,
+        device=chosen,
+    )
     with console.status(f"measuring {folder.name}") as status:
         numbers = run_evaluation(
-            EvaluationRun(
-                model=folder,
-                out=out,
-                tasks=tasks,
-                num_episodes=material.episodes,
-                data=material.data,
-                behaviour=material.behaviour,
-                visited=material.visited,
-                benches=benches,
-                fits_thresholds=fit_thresholds,
-            ),
-            on_task=lambda done: status.update(f"measured {done.task}"),
-            say=status.update,
+            run, on_task=lambda done: status.update(f"measured {done.task}"), say=status.update
         )
+    _finish(console, run, numbers, json)
+
+
+def _finish(
+    console: Console, run: "EvaluationRun", numbers: dict[str, Any], json: Path | None
+) -> None:
     from reverie.cli.results import print_results
 
     print_results(console, numbers)
-    console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
-    if fit_thresholds:
-        console.print(f"Limits: {folder / 'readings.json'}", soft_wrap=True)
+    console.print(f"Report: {run.out / 'report.html'}", soft_wrap=True)
+    if run.fits_thresholds:
+        console.print(f"Limits: {run.model / 'readings.json'}", soft_wrap=True)
     if json is not None:
         write_json(json, numbers)
         console.print(f"Numbers: {json}", soft_wrap=True)

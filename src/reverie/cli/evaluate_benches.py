@@ -48,6 +48,7 @@ def looks(
     play: Annotated[Play, tyro.conf.OmitArgPrefixes] = Play(),  # noqa: B008
     out: Path = Path("runs/looks"),
     json: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Show a model's tokenizer unfamiliar looks: how much is lost, and does u_r tell?
 
@@ -63,9 +64,11 @@ def looks(
         play: What is played.
         out: Folder for looks.json, report.html and the pictures.
         json: Also write the numbers to this file.
+        device: cpu, or cuda: the model is then on the GPU.
     """
     console = Console()
-    numbers = _run("looks", model, console, play=play, out=out, tasks=tasks, unseen=unseen)
+    given = {"out": out, "tasks": tasks, "unseen": unseen}
+    numbers = _run("looks", model, console, play=play, device=device, **given)
     print_looks(console, numbers)
     _finish(console, numbers, out, json)
 
@@ -79,6 +82,7 @@ def branches(
     branching: Annotated[Branching, tyro.conf.OmitArgPrefixes] = Branching(),  # noqa: B008
     out: Path = Path("runs/branches"),
     json: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Play several futures from one restored moment, in the simulator and in the dream.
 
@@ -94,28 +98,32 @@ def branches(
         branching: Where branches leave, and how far they go.
         out: Folder for branches.json, report.html and the pictures.
         json: Also write the numbers to this file.
+        device: cpu, or cuda: the model is then on the GPU.
     """
     from reverie.evaluate.branches import BranchConfig
 
     console = Console()
     config = BranchConfig(horizon=branching.horizon, places_per_episode=branching.places)
-    numbers = _run("branches", model, console, play=play, out=out, tasks=tasks, branches=config)
+    given = {"out": out, "tasks": tasks, "branches": config}
+    numbers = _run("branches", model, console, play=play, device=device, **given)
     print_branches(console, numbers)
     _finish(console, numbers, out, json)
 
 
 def _run(
-    name: "BenchName", model: str, console: Console, *, play: Play, **given: Any
+    name: "BenchName", model: str, console: Console, *, play: Play, device: str, **given: Any
 ) -> dict[str, Any]:
     from reverie.evaluate.live import LiveConfig
     from reverie.models.load import resolve_model
+    from reverie.parallel.device import choose_device
     from reverie.recipes.benches import BenchOrder, run_bench
 
     # Told now, not after all the measuring.
     require_extra("matplotlib.figure", "eval", "draw the plots of the report")
+    chosen = str(choose_device(device))
     folder = resolve_model(model)
     live = LiveConfig(num_episodes=play.episodes, max_steps=play.max_steps, series="benches")
-    order = BenchOrder(model=folder, behaviour=play.behaviour, live=live, **given)
+    order = BenchOrder(model=folder, behaviour=play.behaviour, live=live, device=chosen, **given)
     with console.status(f"measuring {folder.name}") as status:
         return run_bench(name, order, say=status.update)
 

@@ -60,6 +60,7 @@ def tokenizers(
         json: Also write the numbers to this file.
     """
     from reverie.evaluate.tokenizers import table
+    from reverie.parallel.device import choose_device
     from reverie.recipes.tokenizers import TokenizerComparison, compare_tokenizers
 
     console = Console()
@@ -71,7 +72,7 @@ def tokenizers(
                 data=data,
                 **asdict(videos),
                 lpips=_lpips(lpips),
-                device=device,
+                device=str(choose_device(device)),
             ),
             out,
             say=status.update,

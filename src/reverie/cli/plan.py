@@ -106,8 +106,10 @@ def _run_with_bar(
         TimeRemainingColumn(),
         TextColumn("left"),
     )
+    from reverie.parallel.device import choose_device
     from reverie.recipes.planning import run_planning
 
+    device = str(choose_device(machine.device))
     with Progress(*columns, console=console) as bar:
         line = bar.add_task("plan", total=None, last="starting")
 
@@ -116,9 +118,7 @@ def _run_with_bar(
             bar.update(line, total=total, completed=done, last=last)
 
         workers = (os.cpu_count() or 1) if machine.workers is None else machine.workers
-        return run_planning(
-            folder, order, out, num_workers=workers, device=machine.device, on_episode=show
-        )
+        return run_planning(folder, order, out, num_workers=workers, device=device, on_episode=show)
 
 
 def _print(console: Console, numbers: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """``reverie play``: drive simulator and dream side by side in the browser."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
@@ -8,16 +9,27 @@ from reverie.core.registry import require_extra
 from reverie.models.load import resolve_model
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where the page is."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. 0.0.0.0 lets everybody on your network play."""
+    port: int = 8765
+    """Port to listen on; 0 takes a free one."""
+    allowed_host: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
+    """Names, beside localhost and addresses, by which the server may be reached."""
+
+
 def play(
     models: tyro.conf.Positional[tuple[str, ...]] = ("pocket",),
     *,
     task: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8765,
+    address: Annotated[Address, tyro.conf.OmitArgPrefixes] = Address(),  # noqa: B008
     browser: bool = True,
     watch: bool = True,
     sessions: int = 8,
-    allowed_host: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
+    device: str = "cpu",
 ) -> None:
     """Drive a simulator and the dream of it side by side, in the browser.
 
@@ -31,16 +43,18 @@ def play(
     Args:
         models: Names of shipped models, or model folders; the page offers them all.
         task: Task to begin with; the model's first one by default.
-        host: Address to listen on. 0.0.0.0 lets everybody on your network play.
-        port: Port to listen on; 0 takes a free one.
+        address: Where the page is.
         browser: Open the page in the default browser.
         watch: Show the calibrated probability that the dream goes wrong, where the model has a
             calibration. It dreams three twins of every frame: --no-watch is at least twice as
             fast.
         sessions: How many tabs may play at once.
-        allowed_host: Names, beside localhost and addresses, by which the server may be reached.
+        device: cpu, or cuda: the models are then on the GPU.
     """
+    from reverie.parallel.device import choose_device
+
     require_page()
+    chosen = str(choose_device(device))
     folders = [resolve_model(name) for name in models]
     # The web packages are an extra, so their importers come after the check.
     from reverie.serve.app import ServeConfig
@@ -52,9 +66,17 @@ def play(
         engine=EngineConfig(max_sessions=sessions),
         session=SessionConfig(first_task=task),
         watches=watch,
-        allowed_hosts=tuple(name.lower() for name in allowed_host),
+        allowed_hosts=tuple(name.lower() for name in address.allowed_host),
     )
-    serve(folders, host=host, port=port, open_browser=browser, on_ready=_say_address, config=config)
+    serve(
+        folders,
+        host=address.host,
+        port=address.port,
+        open_browser=browser,
+        on_ready=_say_address,
+        config=config,
+        device=chosen,
+    )
 
 
 def require_page() -> None:

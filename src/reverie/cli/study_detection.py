@@ -11,6 +11,7 @@ def detection(
     tasks: tuple[str, ...] = (),
     episodes: int = 10,
     test_episodes: int = 7,
+    behaviours: tuple[str, ...] = ("noise", "mixed"),
     twins: int = 3,
     workers: int = 2,
     out: Path = Path("runs/study-detection"),
@@ -26,6 +27,8 @@ def detection(
         tasks: Tasks to study; all of each model's by default.
         episodes: Episodes per task and behaviour to fit on.
         test_episodes: Other episodes per task and behaviour to judge on.
+        behaviours: Who plays them; tasks without an expert need others, such as 'noise-ou' and
+            'held'.
         twins: Dreams beside each dream, as samples of what could be true.
         workers: Processes.
         out: Folder for dreams, numbers, tables and reports.
@@ -38,7 +41,12 @@ def detection(
     study = DetectionStudy(
         models=tuple(resolve_model(name) for name in models),
         out=out,
-        fit=DreamOrder(tasks=tasks, episodes_per_behaviour=episodes, num_twins=twins),
+        fit=DreamOrder(
+            tasks=tasks,
+            behaviours=behaviours,
+            episodes_per_behaviour=episodes,
+            num_twins=twins,
+        ),
         test_episodes=test_episodes,
         num_workers=workers,
     )

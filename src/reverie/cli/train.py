@@ -78,7 +78,7 @@ def train(
     --set dynamics.context=4 seed=1 --dry-run' prints what it would do.
 
     Args:
-        recipe: Its name: pocket, pocket-gpu, small, full, release, cartpole-dream, or one + -debug.
+        recipe: Its name: pocket, domains, small, full, release, cartpole-dream, or one + -debug.
         name: Name of the run; the recipe's by default. Another name begins another run.
         tasks: Tasks to learn instead of the recipe's own; 'reverie tasks list' shows all.
         settings: Fields of the config to change, by dotted path; --dry-run lists them all.
@@ -121,7 +121,7 @@ def train(
 
 def print_cost(config: "RunConfig", device: str) -> None:
     """Print what a run would cost, on the standard error: the config goes to the output."""
-    from reverie.parallel.ranks import choose_device
+    from reverie.parallel.device import choose_device
     from reverie.recipes.cost import estimate
 
     cost = estimate(config, choose_device(device))

@@ -5,6 +5,7 @@ and a model card. ``model.json`` is written last: what it lists is whole.
 """
 
 import json
+import os
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from reverie.models.dynamics.world import ShortcutWorld
 from reverie.models.tokenizer import TOKENIZERS
 
 FORMAT_VERSION = 1
+CUDA_GRAPHS = "REVERIE_CUDA_GRAPHS"
+"""Environment variable; new, and so asked for."""
 MANIFEST = "model.json"
 CARD = "card.md"
 PARTS = ("tokenizer", "dynamics")
@@ -118,6 +121,8 @@ def save_world_model(
 def load_world_model(folder: Path, *, device: torch.device | str = "cpu") -> ShortcutWorld:
     """Read a model folder; the weights are checked against their checksums and shapes.
 
+    On a GPU, ``REVERIE_CUDA_GRAPHS=1`` makes it replay its forwards (``ShortcutWorld.record``).
+
     Raises:
         CheckpointError: The folder is missing, incomplete, damaged or of another kind.
     """
@@ -126,7 +131,10 @@ def load_world_model(folder: Path, *, device: torch.device | str = "cpu") -> Sho
     world = make_world(tokenizer, manifest.dynamics, manifest.heads)
     for name, module in (("tokenizer", tokenizer), ("dynamics", _dynamics_module(world))):
         _load_part(folder, name, manifest.checksums, module)
-    return world.to(device).eval().requires_grad_(False)
+    world = world.to(device).eval().requires_grad_(False)
+    if os.environ.get(CUDA_GRAPHS) and world.device.type != "cpu":
+        world.record()
+    return world
 
 
 def make_world(tokenizer: nn.Module, dynamics: DynamicsConfig, heads: HeadsConfig) -> ShortcutWorld:

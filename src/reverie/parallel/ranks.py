@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from reverie.core.errors import ConfigError
+from reverie.parallel.device import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -153,23 +154,3 @@ def _forget_meshes() -> None:
         is_cache = type(cached) is functools._lru_cache_wrapper
         if is_cache and cached.__module__.startswith("torch.distributed"):
             cached.cache_clear()
-
-
-def choose_device(name: str = "auto", *, local_rank: int = 0) -> torch.device:
-    """Turn a device name into a device that exists on this machine.
-
-    Raises:
-        ConfigError: The named device does not exist here.
-    """
-    if name == "auto":
-        name = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"'{name}' is not a device. Try 'auto', 'cpu' or 'cuda'.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"The device '{name}' was asked for, but torch {torch.__version__} sees no CUDA "
-            f"device here. Use --device cpu; 'reverie doctor' says what is missing."
-        )
-    return device

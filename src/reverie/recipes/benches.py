@@ -57,6 +57,8 @@ class BenchOrder:
     live: LiveConfig = field(default_factory=lambda: LiveConfig(num_episodes=4, series="benches"))
     looks: LooksConfig = field(default_factory=LooksConfig)
     branches: BranchConfig = field(default_factory=BranchConfig)
+    device: str = "cpu"
+    """Where ``run_bench`` puts the model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -75,7 +77,7 @@ def run_bench(name: BenchName, order: BenchOrder, *, say: Say = lambda _: None) 
     Returns:
         The numbers.
     """
-    world = load_any_world(order.model)
+    world = load_any_world(order.model, device=order.device)
     result = BENCHES[name](world, order, say)
     write_json(order.out / f"{name}.json", result.numbers)
     write_pictures(result, order.out / "pictures")

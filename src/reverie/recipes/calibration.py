@@ -105,6 +105,8 @@ class CalibrationRun:
     verifier: VerifierTraining | None = None
     """Also train a verifier, and let the probability look at it if that helps on tasks left
     out of the fit."""
+    device: str = "cpu"
+    """Where every process puts its copy of the model."""
 
 
 def calibration_run(
@@ -116,6 +118,7 @@ def calibration_run(
     num_workers: int = 2,
     saves: bool = True,
     verifier: VerifierTraining | None = None,
+    device: str = "cpu",
 ) -> CalibrationRun:
     """Order a calibration that is judged on dreams like those it is fitted to, of other seeds."""
     return CalibrationRun(
@@ -126,6 +129,7 @@ def calibration_run(
         num_workers=num_workers,
         saves=saves,
         verifier=verifier,
+        device=device,
     )
 
 
@@ -135,6 +139,7 @@ def watch_tasks(
     cache: Path,
     *,
     num_workers: int,
+    device: str = "cpu",
     on_dreams: OnDreams | None = None,
 ) -> WatchedDreams:
     """Watch dreams of every task, several tasks at a time; what was dreamed is kept and reused.
@@ -144,12 +149,17 @@ def watch_tasks(
         order: Which dreams.
         cache: Folder for the watched dreams, named by model and order: an interrupted run goes on.
         num_workers: Processes.
+        device: Where every process puts its copy of the model.
         on_dreams: Called with each task as soon as it is there.
     """
     tasks = choose_tasks(load_any_world(folder), order.tasks)
     key = digest(f"{model_digest(folder)} {_key(order)}".encode())[:12]
     paths = {task: cache / f"{key}-{order.series}-{task}.npz" for task in tasks}
-    jobs = [(str(folder), task, order, path) for task, path in paths.items() if not path.exists()]
+    jobs = [
+        (str(folder), device, task, order, path)
+        for task, path in paths.items()
+        if not path.exists()
+    ]
     if num_workers < 2 or len(jobs) < 2:
         for job in jobs:
             _watch_job(job)
@@ -168,10 +178,10 @@ def _key(order: DreamOrder) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-def _watch_job(job: tuple[str, str, DreamOrder, Path]) -> str:
-    folder, task, order, path = job
+def _watch_job(job: tuple[str, str, str, DreamOrder, Path]) -> str:
+    folder, device, task, order, path = job
     torch.set_num_threads(1)
-    watch_task(load_any_world(Path(folder)), task, order).save(path)
+    watch_task(load_any_world(Path(folder), device=device), task, order).save(path)
     return task
 
 
@@ -225,13 +235,20 @@ def run_calibration(run: CalibrationRun, *, on_dreams: OnDreams | None = None) -
     """Watch, fit, judge, save; the same command goes on where it was interrupted."""
     cache = run.out / "dreams"
     fit, test = (
-        watch_tasks(run.model, order, cache, num_workers=run.num_workers, on_dreams=on_dreams)
+        watch_tasks(
+            run.model,
+            order,
+            cache,
+            num_workers=run.num_workers,
+            device=run.device,
+            on_dreams=on_dreams,
+        )
         for order in (run.fit, run.test)
     )
     bank = build_bank(fit, num_per_task=run.bank_per_task)
     fit = with_novelty(fit, bank, excludes_own=True)
     test = with_novelty(test, bank, excludes_own=False)
-    world, checkpoint = load_any_world(run.model), model_digest(run.model)
+    world, checkpoint = load_any_world(run.model, device=run.device), model_digest(run.model)
     trained = None
     if run.verifier is not None:
         trained = fit_verifier(world, fit, test, run.verifier)

@@ -110,13 +110,15 @@ class EvaluationRun:
     """Further benches in the same report."""
     fits_thresholds: bool = False
     num_workers: int = 2
+    device: str = "cpu"
+    """Where every process puts its copy of the model."""
 
 
 def run_evaluation(
     run: EvaluationRun, *, on_task: OnTask | None = None, say: Say = lambda _: None
 ) -> dict[str, Any]:
     """Load a model, measure it, write the results; return the numbers."""
-    world = load_any_world(run.model)
+    world = load_any_world(run.model, device=run.device)
     order = EvaluationOrder(
         tasks=run.tasks,
         live=LiveConfig(num_episodes=run.num_episodes),
@@ -124,7 +126,7 @@ def run_evaluation(
     )
     if run.data is None:
         tasks = evaluate_live_parallel(
-            run.model, order, num_workers=run.num_workers, on_task=on_task
+            run.model, order, num_workers=run.num_workers, device=run.device, on_task=on_task
         )
         source = f"{run.num_episodes} per task, played by '{run.behaviour}' with held-out seeds"
     else:
@@ -201,7 +203,12 @@ def evaluate_live(
 
 
 def evaluate_live_parallel(
-    folder: Path, order: EvaluationOrder, *, num_workers: int, on_task: OnTask | None = None
+    folder: Path,
+    order: EvaluationOrder,
+    *,
+    num_workers: int,
+    device: str = "cpu",
+    on_task: OnTask | None = None,
 ) -> list[TaskEvaluation]:
     """Do as ``evaluate_live`` with several tasks at a time, one thread each.
 
@@ -211,14 +218,15 @@ def evaluate_live_parallel(
         folder: Model folder; each process loads it.
         order: What to measure.
         num_workers: Processes; below 2, or with one task, everything happens in this one.
+        device: Where every process puts its copy of the model.
         on_task: Called with each task, in order.
     """
-    world = load_any_world(folder)
-    tasks = choose_tasks(world, order.tasks)
+    # Only asked for its tasks, so it takes no room on the device.
+    tasks = choose_tasks(load_any_world(folder), order.tasks)
     if min(num_workers, len(tasks)) < 2:
-        return evaluate_live(world, order, on_task=on_task)
+        return evaluate_live(load_any_world(folder, device=device), order, on_task=on_task)
     done: list[TaskEvaluation] = []
-    jobs = [(str(folder), task, order) for task in tasks]
+    jobs = [(str(folder), device, task, order) for task in tasks]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_workers, len(tasks)), mp_context=context) as pool:
         for packed in pool.map(_measure_packed, jobs):
@@ -230,15 +238,15 @@ def evaluate_live_parallel(
     return done
 
 
-def _measure_packed(job: tuple[str, str, EvaluationOrder]) -> bytes:
-    folder, task, order = job
+def _measure_packed(job: tuple[str, str, str, EvaluationOrder]) -> bytes:
+    folder, device, task, order = job
     torch.set_num_threads(1)
-    return pickle.dumps(_play_and_measure(_loaded(folder), task, order))
+    return pickle.dumps(_play_and_measure(_loaded(folder, device), task, order))
 
 
 @cache
-def _loaded(folder: str) -> WorldModel:
-    return load_any_world(Path(folder))
+def _loaded(folder: str, device: str) -> WorldModel:
+    return load_any_world(Path(folder), device=device)
 
 
 def _play_and_measure(world: WorldModel, task: str, order: EvaluationOrder) -> TaskEvaluation:

@@ -7,11 +7,14 @@ from reverie.core.registry import Registry
 
 RECIPES = Registry(
     "recipe",
-    "Known recipes: pocket, pocket-gpu, small, full, release, cartpole-dream, takecover-dream, "
-    "takecover-laptop, carracing, carracing-laptop, and each with -debug behind it",
+    "Known recipes: pocket, pocket-gpu, domains, small, full, release, cartpole-dream, "
+    "takecover-dream, takecover-laptop, carracing, carracing-laptop, and each with -debug behind "
+    "it",
 )
 RECIPES.add("pocket", "reverie.recipes.pocket:pocket")
 RECIPES.add("pocket-gpu", "reverie.recipes.pocket:pocket_gpu")
+RECIPES.add("domains", "reverie.recipes.domains:domains")
+RECIPES.add("domains-debug", "reverie.recipes.domains:debug")
 RECIPES.add("pocket-debug", "reverie.recipes.pocket:debug")
 RECIPES.add("pocket-gpu-debug", "reverie.recipes.pocket:pocket_gpu_debug")
 RECIPES.add("small", "reverie.recipes.large:small")

@@ -36,7 +36,11 @@ from reverie.serve.show import Library, Measured, Show
 
 
 def load_library(
-    folders: Sequence[Path], *, first_task: str | None = None, watches: bool = True
+    folders: Sequence[Path],
+    *,
+    first_task: str | None = None,
+    watches: bool = True,
+    device: str = "cpu",
 ) -> Library:
     """Load models from disk; each goes by the name of its folder.
 
@@ -44,6 +48,7 @@ def load_library(
         folders: Model folders.
         first_task: A task that the first model must know, or None.
         watches: Whether the calibrated probability is shown where a model has one.
+        device: Where the models go.
 
     Raises:
         CheckpointError: A folder holds no model, or limits that were fitted for another one.
@@ -55,7 +60,7 @@ def load_library(
         name = folder.resolve().name
         if name in library:
             raise ConfigError(f"Two models are called '{name}'. Rename one of the folders.")
-        library[name] = load_show(folder, watches=watches)
+        library[name] = load_show(folder, watches=watches, device=device)
     if not library:
         raise ConfigError("There is no model to serve. Give at least one model folder.")
     if first_task is not None:
@@ -63,9 +68,9 @@ def load_library(
     return library
 
 
-def load_show(folder: Path, *, watches: bool = True) -> Show:
+def load_show(folder: Path, *, watches: bool = True, device: str = "cpu") -> Show:
     """Load one model with its limits and, if wanted, its calibration."""
-    world = load_any_world(folder)
+    world = load_any_world(folder, device=device)
     name = folder.resolve().name
     agent = _agent(folder, world)
     try:
@@ -80,7 +85,7 @@ def load_show(folder: Path, *, watches: bool = True) -> Show:
     calibration = load_calibration(folder, calibration_setup(checkpoint, world))
     verifier = None
     if SIGNAL in calibration.channels:
-        verifier = load_verifier(folder, checkpoint=checkpoint)
+        verifier = load_verifier(folder, checkpoint=checkpoint).to(world.device)
     return replace(show, calibration=calibration, bank=load_bank(folder), verifier=verifier)
 
 
@@ -88,7 +93,10 @@ def _agent(folder: Path, world: WorldModel) -> Callable[[TaskSpec], Agent] | Non
     if not isinstance(world, ClassicWorld):
         return None
     found = find_controller(folder)
-    return None if found is None else partial(Agent, world, *found)
+    if found is None:
+        return None
+    controller, parameters = found
+    return partial(Agent, world, controller, parameters.to(world.device))
 
 
 def make_show(

@@ -33,6 +33,7 @@ def serve(
     open_browser: bool = True,
     on_ready: OnReady | None = None,
     config: ServeConfig = ServeConfig(),  # noqa: B008
+    device: str = "cpu",
 ) -> None:
     """Serve models until Ctrl-C.
 
@@ -43,6 +44,7 @@ def serve(
         open_browser: Whether to open the page in the default browser.
         on_ready: Called with the page's address when it can be opened.
         config: Limits.
+        device: Where the models go.
 
     Raises:
         PortInUseError: Something else listens there.
@@ -50,7 +52,10 @@ def serve(
     """
     with bind(host, port) as listener:
         library = load_library(
-            model_folders, first_task=config.session.first_task, watches=config.watches
+            model_folders,
+            first_task=config.session.first_task,
+            watches=config.watches,
+            device=device,
         )
         url = page_url(host, listener.getsockname()[1])
         named = replace(config, allowed_hosts=(*config.allowed_hosts, host.lower()))

@@ -1,6 +1,10 @@
 """Live evaluation of a small real world: numbers, limits, report, pictures."""
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,8 @@ from reverie.evaluate.live import LiveConfig, collect_heldout, measure_control
 from reverie.evaluate.plots import roc_curve, tenths
 from reverie.evaluate.rollout import RolloutConfig
 from reverie.hallucination.thresholds import load_thresholds, reading_setup
+from reverie.models.api import WorldModel
+from reverie.models.families import load_any_world
 from reverie.models.load import save_world_model
 from reverie.recipes.evaluation import (
     EvaluationOrder,
@@ -223,6 +229,39 @@ def test_tenths_sort_by_the_reading() -> None:
     assert tenths(readings[::-1], np.arange(100) < 50).tolist() == [0.0] * 5 + [1.0] * 5
     assert tenths(np.ones(100), np.arange(100) < 50).tolist() == [0.5] * 10
     assert stats.spearmanr(tenths(readings, readings), np.arange(10)).statistic == pytest.approx(1)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_tasks_are_measured_where_the_order_says(
+    num_workers: int,
+    measured: list[TaskEvaluation],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_world_model(tmp_path, make_small_world())
+    devices, tasks = list[str](), list[str]()
+
+    def load(folder: Path, *, device: str = "cpu") -> WorldModel:
+        devices.append(device)
+        return load_any_world(folder)
+
+    def measure(world: WorldModel, task: str, order: EvaluationOrder) -> TaskEvaluation:
+        tasks.append(task)
+        return measured[0]
+
+    @contextmanager
+    def threads(num: int, **_: object) -> Iterator[ThreadPoolExecutor]:
+        with ThreadPoolExecutor(num) as pool:
+            yield pool
+
+    monkeypatch.setattr("reverie.recipes.evaluation.load_any_world", load)
+    monkeypatch.setattr("reverie.recipes.evaluation._play_and_measure", measure)
+    monkeypatch.setattr("reverie.recipes.evaluation.ProcessPoolExecutor", threads)
+    order = replace(ORDER, tasks=("toy-paint", "toy-fall"))
+    evaluate_live_parallel(tmp_path, order, num_workers=num_workers, device="cuda:0")
+    assert sorted(tasks) == ["toy-fall", "toy-paint"]
+    # First it is asked for its tasks, which needs no room on the device.
+    assert devices[0] == "cpu" and set(devices[1:]) == {"cuda:0"}
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """Laws of the shortcut transformer's dreams beyond what every world model keeps."""
 
+import copy
 import hashlib
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -10,11 +11,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from reverie.core.batch import Batch
+from reverie.core.errors import ConfigError
+from reverie.models.api import Prediction
 from reverie.models.dynamics.net import DynamicsConfig, FrameInputs
 from reverie.models.dynamics.shortcut import Labels
 from reverie.models.dynamics.world import DreamState, ShortcutWorld
 from reverie.nn.blocks import banded_mask
 from reverie.nn.kv_cache import Ring
+from reverie.nn.recorded import CALLS_BEFORE
 from tests.support.dreams import (
     ALL_ONE,
     AWKWARD,
@@ -25,6 +29,7 @@ from tests.support.dreams import (
     random_latents,
     seeded,
 )
+from tests.support.tapes import OverwritingTape
 
 ROWS = 3
 CPU = torch.device("cpu")
@@ -220,3 +225,50 @@ def test_first_frames_are_entered_without_their_action() -> None:
         world.step(start(world, batch=x), action_at(world, 0), noise)[1] for x in (batch, junk)
     )
     assert torch.equal(first.latent, second.latent)
+
+
+@pytest.mark.parametrize("config", SIZES.values(), ids=SIZES.keys())
+def test_recorded_forwards_dream_the_same_frames(config: DynamicsConfig) -> None:
+    """Past a full ring, over forks and selections, at two numbers of substeps."""
+    plain, tape = make_world(config), OverwritingTape()
+    recorded = copy.deepcopy(plain)
+    recorded.record(tape)
+    rows = 1 if config is ALL_ONE else ROWS
+    states = [start(world, rows=rows, count=2) for world in (plain, recorded)]
+    kept: list[tuple[Prediction, Prediction]] = []
+    for step in range(2 * config.context + 16):
+        if step == config.context + 8:
+            states = [state.fork(2).select([0, 1]) for state in states]
+        rows = states[0].num_rows
+        noise = plain.draw_noise(rows, seeded(step))
+        action = action_at(plain, step, rows)
+        pairs = [
+            world.step(state, action, noise)
+            for world, state in zip((plain, recorded), states, strict=True)
+        ]
+        states = [state for state, _ in pairs]
+        kept.append((pairs[0][1], pairs[1][1]))
+    assert 0 < tape.num_recorded < tape.num_replayed
+    for one, two in kept:
+        for name in ("latent", "reward", "continues", "features", "trace"):
+            assert_close(getattr(one, name), getattr(two, name), rtol=1e-5, atol=1e-6)
+
+
+def test_a_converted_model_forgets_its_recordings() -> None:
+    world, tape = make_world(AWKWARD), OverwritingTape()
+    world.record(tape)
+
+    def dream() -> int:
+        for _ in range(CALLS_BEFORE):
+            world.step(start(world), action_at(world, 0), world.draw_noise(ROWS, seeded(0)))
+        return tape.num_recorded + tape.num_replayed
+
+    used = dream()
+    assert used > 0
+    world.to(torch.float32)
+    assert dream() == used
+
+
+def test_graphs_without_a_gpu_are_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match="on a GPU, this one is on 'cpu'"):
+        make_world(AWKWARD).record()

@@ -5,7 +5,8 @@ import torch
 
 from reverie.core.errors import ConfigError
 from reverie.parallel.checks import TrainingError, check_finite, tensors_digest
-from reverie.parallel.ranks import Ranks, choose_device, setup_ranks
+from reverie.parallel.device import choose_device
+from reverie.parallel.ranks import Ranks, setup_ranks
 
 
 def test_a_lone_process_agrees_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +39,15 @@ def test_devices_that_do_not_exist_are_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="sees no CUDA device here. Use --device cpu"):
             choose_device("cuda")
+
+
+def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda") == torch.device("cuda")
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ConfigError, match="'cuda:2' was asked for, but this machine has 2 CUDA"):
+        choose_device("cuda:2")
 
 
 def test_a_rank_outside_the_group_is_refused() -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from reverie.cli.calibrate import Material
 from reverie.core.errors import ConfigError
+from reverie.models.api import WorldModel
+from reverie.models.families import load_any_world
 from reverie.models.load import save_world_model
 from reverie.recipes.calibration import (
     TEST_SERIES,
@@ -42,6 +44,25 @@ def test_dreams_are_kept_and_other_twins_are_dreamed_anew(tmp_path: Path) -> Non
     # The dream itself is the same, whoever dreams beside it.
     assert np.array_equal(more.dream, first.dream)
     assert not np.array_equal(more.signals["twin_mse"], first.signals["twin_mse"])
+
+
+def test_dreams_are_watched_where_the_run_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, devices = tmp_path / "model", list[str]()
+    save_world_model(model, make_small_world(tasks=(TASK,)))
+
+    def load(folder: Path, *, device: str = "cpu") -> WorldModel:
+        devices.append(device)
+        return load_any_world(folder)
+
+    monkeypatch.setattr("reverie.recipes.calibration.load_any_world", load)
+    dreams = watch_tasks(model, ORDER, tmp_path / "dreams", num_workers=1, device="cuda:0")
+    # First it is asked for its tasks, which needs no room on the device.
+    assert devices == ["cpu", "cuda:0"]
+    # The device is not part of the order: a run goes on with the dreams it has.
+    again = watch_tasks(model, ORDER, tmp_path / "dreams", num_workers=1)
+    assert devices == ["cpu", "cuda:0", "cpu"] and np.array_equal(again.dream, dreams.dream)
 
 
 def test_what_is_judged_differs_in_its_seeds_alone(tmp_path: Path) -> None:

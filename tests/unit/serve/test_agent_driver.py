@@ -1,5 +1,6 @@
 """The model's own controller at the wheel of the page."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -48,6 +49,14 @@ def test_the_agent_drives_by_itself_and_again_after_the_next_reset(tmp_path: Pat
     session.handle(Start(model=show.name, task=TASK, seed=6))
     (shown,) = (item for item in session.tick(2.0) if isinstance(item, Shown))
     assert shown.frame.driver == "agent"
+
+
+def test_the_controller_lies_where_its_model_does(tmp_path: Path) -> None:
+    make_show(tmp_path / "dream", has_controller=True)
+    show = load_show(tmp_path / "dream", device="meta")
+    assert isinstance(show.make_agent, partial)
+    world, _, parameters = show.make_agent.args
+    assert world.device.type == parameters.device.type == "meta"
 
 
 def test_a_model_without_a_controller_says_so(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ import pytest
 from reverie.cli.main import main
 from reverie.core.config import to_dict
 from reverie.core.errors import CheckpointError, ConfigError, PortInUseError, UnknownNameError
+from reverie.hallucination.calibrate import FILE_NAME as CALIBRATION_FILE
 from reverie.hallucination.thresholds import Limit, TaskThresholds, Thresholds, reading_setup
+from reverie.hallucination.verifier import Verifier, VerifierConfig, save_verifier
 from reverie.models.dynamics.heads import ContinueHead, RewardHead
 from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.world import ShortcutWorld
-from reverie.models.load import resolve_model, save_world_model
+from reverie.models.load import model_digest, resolve_model, save_world_model
 from reverie.models.tokenizer.conv import ConvTokenizer
 from reverie.recipes.pocket import debug
 from reverie.serve.library import load_library, load_show, make_show
@@ -109,6 +111,30 @@ def test_the_shipped_model_shows_its_probability_unless_nobody_watches() -> None
     assert load_show(pocket).calibration is not None
     unwatched = load_show(pocket, watches=False)
     assert unwatched.calibration is None and unwatched.limits
+
+
+def test_every_model_of_the_page_is_put_on_the_device(folder: Path) -> None:
+    pocket = resolve_model("pocket")
+    assert {show.world.device.type for show in load_library([folder, pocket]).values()} == {"cpu"}
+    elsewhere = load_library([folder, pocket], device="meta")
+    assert {show.world.device.type for show in elsewhere.values()} == {"meta"}
+
+
+def test_the_verifier_of_a_model_lies_where_the_model_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_untrained_world()
+    Thresholds(setup=reading_setup(folder, world), tasks={}).save(folder)
+    save_verifier(Verifier(VerifierConfig.of(world)), folder, checkpoint=model_digest(folder))
+    (folder / CALIBRATION_FILE).touch()
+    looks_at_it = load_show(resolve_model("pocket")).calibration
+    assert looks_at_it is not None
+    monkeypatch.setattr("reverie.serve.library.load_bank", lambda _: None)
+    monkeypatch.setattr("reverie.serve.library.SIGNAL", looks_at_it.channels[0])
+    monkeypatch.setattr("reverie.serve.library.load_calibration", lambda *_: looks_at_it)
+    verifier = load_show(folder, device="meta").verifier
+    assert verifier is not None
+    assert {values.device.type for values in verifier.parameters()} == {"meta"}
 
 
 def test_a_model_without_limits_says_how_to_fit_them(folder: Path) -> None:

@@ -1,22 +1,25 @@
 """The dream itself: start from real frames, step under actions, decode to pictures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from reverie.core.batch import Batch
-from reverie.core.errors import ShapeError
+from reverie.core.errors import ConfigError, ShapeError
 from reverie.models.api import LatentSpec, Noise, Prediction, TokenizerProtocol
 from reverie.models.dynamics.heads import ContinueHead, HeadsConfig, PolicyHead, RewardHead
-from reverie.models.dynamics.net import DynamicsNet, FrameInputs
+from reverie.models.dynamics.net import DynamicsNet, FrameInputs, NewFrame
 from reverie.models.dynamics.precondition import Previous
 from reverie.models.dynamics.shortcut import Labels, ShortcutFlow
+from reverie.nn.attention import KeysValues
 from reverie.nn.blocks import banded_mask
 from reverie.nn.kv_cache import Cache
+from reverie.nn.recorded import Recorded, Tape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -94,6 +97,7 @@ class ShortcutWorld(nn.Module):
         self.policy_head = policy_head
         self.flow = ShortcutFlow(config=net.config.shortcut)
         self.num_flow_steps = net.config.num_flow_steps
+        self._recorded: Recorded | None = None
 
     @property
     def tokenizer(self) -> TokenizerProtocol:
@@ -147,6 +151,29 @@ class ShortcutWorld(nn.Module):
     def commit_signal(self) -> float:
         """Signal at which frames enter the cache."""
         return self.net.config.signal_at_commit
+
+    def record(self, tape: Tape | None = None) -> None:
+        """From now on replay each forward of a dreamed frame as one CUDA graph (``nn.recorded``).
+
+        Moving or converting the model ends that.
+
+        Args:
+            tape: How to record; None takes CUDA graphs.
+
+        Raises:
+            ConfigError: CUDA graphs are wanted and the model is not on a GPU.
+        """
+        if tape is None and self.device.type == "cpu":
+            raise ConfigError(
+                "CUDA graphs need a model on a GPU, this one is on 'cpu'. Choose another device, "
+                "or leave them out."
+            )
+        self._recorded = Recorded(self.net.step, tape)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "ShortcutWorld":
+        # Recordings read the weights where they lie.
+        self._recorded = None
+        return super()._apply(fn, recurse)
 
     def draw_context_noise(
         self, num_rows: int, num_frames: int, rng: torch.Generator
@@ -240,7 +267,7 @@ class ShortcutWorld(nn.Module):
         def denoise(z: Tensor, level: Tensor, exponent: Tensor) -> Tensor:
             nonlocal seen
             labels = Labels(level, exponent)
-            clean, seen, _ = self.net.step(z[:, 0], labels, new)
+            clean, seen, _ = self.denoise(z[:, 0], labels, new)
             return clean[:, None]
 
         clean, trace = self.flow.integrate(
@@ -248,7 +275,7 @@ class ShortcutWorld(nn.Module):
         )
         labels = self._labels(state.num_rows, 1, self.net.config.commit_level)
         noisy = self._committed(clean, noise.commit[:, None])
-        _, agents, now = self.net.step(noisy[:, 0], labels, new)
+        _, agents, now = self.denoise(noisy[:, 0], labels, new)
         if self.net.config.stack.quirks.reads_last_substep:
             agents = seen
         after = replace(
@@ -260,6 +287,13 @@ class ShortcutWorld(nn.Module):
             recent=torch.cat([state.recent, clean], dim=1)[:, -self._decoder_memory :],
         )
         return after, self._predict(clean[:, 0], trace[:, :, 0], agents, state.task)
+
+    def denoise(
+        self, noisy: Float[Tensor, "b n d"], labels: Labels, new: NewFrame
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b g m"], list[KeysValues]]:
+        """Run one forward of a frame (``DynamicsNet.step``), by a recording if there are any."""
+        forward = self._recorded or self.net.step
+        return forward(noisy, labels, new)
 
     @torch.no_grad()
     def decode(self, state: DreamState) -> UInt8[Tensor, "b h w 3"]:
