@@ -6,6 +6,7 @@ far. Both make the same decision under the same noise, and the benchmark checks 
 run turn about in one process; ratios are taken pair by pair.
 
     python benchmarks/plan.py --json plan.json
+    python benchmarks/plan.py --preset full --device cuda --brief
     python benchmarks/plan.py --preset full --device cuda --brief --graphs
 
 The straightforward way at full size is about 20 TFLOP a forward of 32 candidates, and hundreds of

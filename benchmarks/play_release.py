@@ -10,7 +10,7 @@ Three ways of dreaming the same frame with the same weights, turn about in one p
 published size on the device itself, which cost the same, and ``quarter`` those of a network of a
 quarter of the width. A forward costs a fixed part c (calls) and a part f for each frame: a step is
 9 c + 9 f, a re-prefilled frame 9 c + 31 f. The ratio measures the cache only where f is well above
-c, as on a GPU only with ``--graphs``, which replays a forward of one frame as one CUDA graph.
+c; on a GPU c is nearly all, unless ``--graphs`` replays a forward of one frame as one CUDA graph.
 ``--only-ring`` leaves out whole windows and predictors, which take most of the time.
 
     python benchmarks/play.py --model release --size tiny

@@ -25,8 +25,8 @@ from reverie.models.dynamics.net import DynamicsNet
 from reverie.models.dynamics.objective import DynamicsObjective, ObjectiveConfig
 from reverie.models.tokenizer import TOKENIZERS
 from reverie.nn.blocks import StackConfig
+from reverie.parallel.device import choose_device
 from reverie.parallel.precision import autocast
-from reverie.parallel.ranks import choose_device
 from reverie.train.optim import OptimConfig, clip_gradients, make_optimizer
 
 TASK = "benchmark"

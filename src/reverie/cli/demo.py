@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reverie.cli.numbers import write_numbers
 from reverie.cli.play import require_page
-from reverie.core.files import write_json
 from reverie.core.registry import require_extra
 
 DEFAULT_PORT = 8765
@@ -58,9 +58,7 @@ def demo(
     print_results(console, result.numbers)
     seconds = time.perf_counter() - begun_s
     console.print(f"Report: {result.report}   ({seconds:.0f} s)", soft_wrap=True)
-    if json is not None:
-        write_json(json, result.numbers)
-        console.print(f"Numbers: {json}", soft_wrap=True)
+    write_numbers(console, result.numbers, json)
     if serve:
         from reverie.serve.server import serve as serve_page
 

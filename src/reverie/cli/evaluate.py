@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
-from reverie.core.files import write_json
+from reverie.cli.numbers import write_numbers
 from reverie.core.registry import require_extra
 
 if TYPE_CHECKING:
@@ -95,6 +95,4 @@ def _finish(
     console.print(f"Report: {run.out / 'report.html'}", soft_wrap=True)
     if run.fits_thresholds:
         console.print(f"Limits: {run.model / 'readings.json'}", soft_wrap=True)
-    if json is not None:
-        write_json(json, numbers)
-        console.print(f"Numbers: {json}", soft_wrap=True)
+    write_numbers(console, numbers, json)

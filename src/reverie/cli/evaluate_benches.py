@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from reverie.core.files import write_json
+from reverie.cli.numbers import write_numbers
 from reverie.core.registry import require_extra
 
 if TYPE_CHECKING:
@@ -201,9 +201,7 @@ def _finish(console: Console, numbers: Mapping[str, Any], out: Path, json: Path 
     if numbers.get("left_out"):
         console.print(f"[yellow]left out[/]: {numbers['left_out']}", soft_wrap=True)
     console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
-    if json is not None:
-        write_json(json, numbers)
-        console.print(f"Numbers: {json}", soft_wrap=True)
+    write_numbers(console, numbers, json)
 
 
 def _ends(ends: Sequence[float | None], form: str) -> str:

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from reverie.core.files import write_json
+from reverie.cli.numbers import write_numbers
 
 if TYPE_CHECKING:
     from reverie.models.perceptual import PerceptualConfig
@@ -84,9 +84,7 @@ def tokenizers(
     if lpips is None:
         console.print("LPIPS is not measured: its weights were not named (--lpips).")
     console.print(f"Table: {out / 'tokenizers.md'}", soft_wrap=True)
-    if json is not None:
-        write_json(json, rows)
-        console.print(f"Numbers: {json}", soft_wrap=True)
+    write_numbers(console, rows, json)
 
 
 def _lpips(files: tuple[Path, Path] | None) -> "PerceptualConfig":

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from reverie.core.files import write_json
+from reverie.cli.numbers import write_numbers
 
 _ROWS = (
     ("pooled", "pooled"),
@@ -61,9 +61,7 @@ def stats(
     numbers = statistics_numbers(table_statistics(read_clip_table(file, names), names))
     console = Console()
     print_statistics(console, numbers)
-    if json is not None:
-        write_json(json, plain(numbers))
-        console.print(f"Numbers: {json}", soft_wrap=True)
+    write_numbers(console, plain(numbers), json)
 
 
 def print_statistics(console: Console, numbers: Mapping[str, Any]) -> None:

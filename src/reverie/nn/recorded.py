@@ -63,8 +63,8 @@ class CudaTape:
 
 @dataclass(eq=False, slots=True)
 class _Recording:
-    places: Any
-    """The inputs as the recorded work reads them."""
+    places: list[Tensor]
+    """Where the recorded work reads its inputs."""
     results: Any
     replay: Callable[[], None]
     filled: list[Tensor]
@@ -118,8 +118,7 @@ class Recorded:
         if torch.is_grad_enabled():
             return self._function(*inputs)
         tensors = tensors_in(inputs)
-        num_bytes = sum(tensor.nbytes for tensor in tensors)
-        if num_bytes > self._budget_bytes:
+        if sum(tensor.nbytes for tensor in tensors) > self._budget_bytes:
             return self._function(*inputs)
         key = (_signature(inputs), _precision(tensors))
         with self._lock:
@@ -131,8 +130,8 @@ class Recorded:
             elif self._is_rare(key):
                 return self._function(*inputs)
             else:
-                recording = self._record(inputs, num_bytes)
-                self._make_room(num_bytes)
+                recording = self._record(inputs, tensors)
+                self._make_room(recording.num_bytes)
                 self._recordings[key] = recording
             return map_tensors(recording.results, torch.clone)
 
@@ -142,15 +141,17 @@ class Recorded:
         self._calls[key] += 1
         return self._calls[key] <= self._calls_before
 
-    def _record(self, inputs: tuple[Any, ...], num_bytes: int) -> _Recording:
+    def _record(self, inputs: tuple[Any, ...], tensors: list[Tensor]) -> _Recording:
         # Tensors made in inference mode could not be written to outside of it.
         with torch.inference_mode(False):
-            places = map_tensors(inputs, torch.empty_like)
-        for place, tensor in zip(tensors_in(places), tensors_in(inputs), strict=True):
+            kept = map_tensors(inputs, torch.empty_like)
+        places = tensors_in(kept)
+        for place, tensor in zip(places, tensors, strict=True):
             place.copy_(tensor)
-        with _uncached_autocast(tensors_in(inputs)):
-            results, replay = self._tape.record(lambda: self._function(*places))
-        return _Recording(places, results, replay, tensors_in(inputs), num_bytes)
+        with _uncached_autocast(tensors):
+            results, replay = self._tape.record(lambda: self._function(*kept))
+        num_bytes = sum(tensor.nbytes for tensor in tensors)
+        return _Recording(places, results, replay, tensors, num_bytes)
 
     def _make_room(self, num_bytes: int) -> None:
         used = sum(recording.num_bytes for recording in self._recordings.values())
@@ -160,8 +161,7 @@ class Recorded:
 
 
 def _fill(recording: _Recording, tensors: list[Tensor]) -> None:
-    places = tensors_in(recording.places)
-    for place, filled, tensor in zip(places, recording.filled, tensors, strict=True):
+    for place, filled, tensor in zip(recording.places, recording.filled, tensors, strict=True):
         if tensor is not filled:
             place.copy_(tensor)
     recording.filled = tensors
@@ -173,33 +173,38 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, (list, tuple)):
         return type(value)(map_tensors(part, change) for part in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {item.name: getattr(value, item.name) for item in fields(value)}
-        return replace(value, **{name: map_tensors(x, change) for name, x in parts.items()})
+    if _is_nested(value):
+        changed = (map_tensors(part, change) for part in _parts(value))
+        names = (item.name for item in fields(value))
+        return replace(value, **dict(zip(names, changed, strict=True)))
     return value
 
 
 def tensors_in(value: Any) -> list[Tensor]:
     """Return every tensor of nested values, in order."""
-    found: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    map_tensors(value, keep)
-    return found
+    if isinstance(value, Tensor):
+        return [value]
+    return [tensor for part in _parts(value) for tensor in tensors_in(part)]
 
 
 def _signature(value: Any) -> Hashable:
     """Return all that decides which kernels run."""
     if isinstance(value, Tensor):
         return tuple(value.shape), value.dtype, value.device
-    if isinstance(value, (list, tuple)):
-        return type(value), tuple(_signature(part) for part in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return type(value), tuple(_signature(getattr(value, item.name)) for item in fields(value))
+    if _is_nested(value):
+        return type(value), tuple(_signature(part) for part in _parts(value))
     return value
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (is_dataclass(value) and not isinstance(value, type))
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return what a list, tuple or dataclass holds; a plain value holds nothing."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    return [getattr(value, item.name) for item in fields(value)] if _is_nested(value) else []
 
 
 def _precision(tensors: list[Tensor]) -> tuple[bool, torch.dtype]:

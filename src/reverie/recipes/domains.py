@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from reverie.models.dynamics.heads import HeadsConfig
 from reverie.recipes import pocket
-from reverie.recipes.base import RunConfig, terminating
+from reverie.recipes.base import RunConfig
 
 TASKS = (
     "walker-walk",
@@ -27,7 +26,8 @@ BEHAVIOUR = "noise-ou"
 
 _POLICIES = {"noise-ou": 2.0, "held": 1.0, "random": 1.0}
 _STEP_LIMITS = (48, 48, 48, 48, 200)
-"""Five limits and four behaviours share no divisor, so every behaviour plays every length."""
+"""Behaviours are dealt in a cycle of four, which shares no divisor with five limits: every
+behaviour plays every length."""
 _TOKENIZER_STEPS = 12_000
 _DYNAMICS_STEPS = 1_800
 
@@ -50,7 +50,6 @@ def domains(tasks: tuple[str, ...] = ()) -> RunConfig:
             episodes_per_task=200,
             step_limits=_STEP_LIMITS,
         ),
-        heads=HeadsConfig(terminating_tasks=terminating(tasks)),
         tokenizer_training=replace(
             base.tokenizer_training,
             fit=replace(base.tokenizer_training.fit, total_steps=_TOKENIZER_STEPS),

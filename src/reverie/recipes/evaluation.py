@@ -221,10 +221,13 @@ def evaluate_live_parallel(
         device: Where every process puts its copy of the model.
         on_task: Called with each task, in order.
     """
-    # Only asked for its tasks, so it takes no room on the device.
-    tasks = choose_tasks(load_any_world(folder), order.tasks)
+    # Asked for its tasks alone where others measure, so it takes no room on their device.
+    world = load_any_world(folder)
+    tasks = choose_tasks(world, order.tasks)
     if min(num_workers, len(tasks)) < 2:
-        return evaluate_live(load_any_world(folder, device=device), order, on_task=on_task)
+        if device != "cpu":
+            world = load_any_world(folder, device=device)
+        return evaluate_live(world, order, on_task=on_task)
     done: list[TaskEvaluation] = []
     jobs = [(str(folder), device, task, order) for task in tasks]
     context = multiprocessing.get_context("spawn")
